@@ -1,0 +1,60 @@
+# weir's tasks. `make` alone lists them. What a task lacks it fetches, or says in one line how to get it.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+BIN      = build/weir
+WASM     = build/wasm
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+COVER_FLOOR = 85
+
+.DEFAULT_GOAL := help
+
+help: ## list the tasks
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+wasm: ## build the example filters into build/wasm
+	@sh examples/build.sh $(WASM)
+
+build: wasm ## build the binary, static, into build/weir
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN) ./cmd/weir
+
+run: build ## build and serve the demo on :8080
+	@$(BIN) run
+
+test: tools wasm ## the whole suite, floors and examples included
+	$(GO) vet ./...
+	$(GO) test -timeout 20m ./...
+	cd wasm-sdk/go && $(GO) vet ./... && $(GO) test ./...
+
+race: wasm ## the suite under the race detector
+	$(GO) test -race -timeout 40m ./...
+
+cover: wasm ## coverage of core; fails below $(COVER_FLOOR) %
+	@sh .ci/cover $(COVER_FLOOR)
+
+lint: ## gofmt, vet, staticcheck
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not formatted:"; echo "$$bad"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+fuzz: ## every fuzz target for 30 s each
+	@sh .ci/fuzz 30s
+
+bench: build ## weir, nginx and HAProxy as plain proxies in one run; results in bench/results
+	$(GO) run ./bench
+
+bench-quick: build ## the same in under 90 s
+	$(GO) run ./bench -quick
+
+tools: ## fetch what the suite needs beside Go: redis-server and curl
+	@sh .ci/tools redis-server curl
+
+bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy and wrk
+	@sh .ci/tools nginx haproxy wrk
+
+clean: ## remove what was built
+	rm -rf build coverage.out
+
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick tools bench-tools clean

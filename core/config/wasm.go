@@ -1,0 +1,171 @@
+package config
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+// WasmFilter is a filter that an operator brings: a module and its bounds.
+type WasmFilter struct {
+	Pos       Pos
+	Name      string
+	File      string // resolved
+	SHA256    string // 64 lower case hexadecimal digits; empty: not pinned
+	Config    string // JSON, or the text as it is when a text was given; what a route gives replaces it whole
+	CPU       time.Duration
+	CPUTotal  time.Duration
+	Start     time.Duration
+	Memory    int64
+	Instances int // 0: auto
+	BodyLimit int64
+	OnError   string // FailClosed or FailOpen
+	Env       []EnvVar
+}
+
+// What happens to a request whose filter failed.
+const (
+	FailClosed = "fail_closed"
+	FailOpen   = "fail_open"
+)
+
+// EnvVar is a variable that a filter sees.
+type EnvVar struct {
+	Pos   Pos
+	Name  string
+	Value Secret
+}
+
+// WasmUse attaches a filter to a route.
+type WasmUse struct {
+	Pos    Pos
+	Filter string
+	Slot   string // SlotEdge, SlotIdentity or SlotUpstream
+	Config string // that of the filter when the route gives none
+	own    bool   // Config is the route's
+}
+
+// Where in the pipeline a filter runs.
+const (
+	SlotEdge     = "edge"
+	SlotIdentity = "identity"
+	SlotUpstream = "upstream"
+)
+
+// maxMemory is what 32 bit addresses reach.
+const maxMemory = 4 << 30
+
+func (d *decoder) wasmFilters(v value) []WasmFilter {
+	entries := d.fields(v)
+	out := make([]WasmFilter, len(entries))
+	for i, e := range entries {
+		f := &out[i]
+		*f = WasmFilter{
+			Pos:       e.pos,
+			Name:      e.name,
+			CPU:       5 * time.Millisecond,
+			CPUTotal:  50 * time.Millisecond,
+			Start:     2 * time.Second,
+			Memory:    32 << 20,
+			BodyLimit: 1 << 20,
+			OnError:   FailClosed,
+		}
+		d.declare(filters, e.name)
+		readObject(d, e.value, wasmKeys, f)
+		if e.value.kind == object && !e.value.has("file") && !e.value.has("url") {
+			d.fail(e.pos, "the key %q is missing", "file")
+		}
+		if f.CPUTotal < f.CPU {
+			d.fail(e.pos, "cpu_total is less than cpu: one call could not use its budget")
+		}
+	}
+	return out
+}
+
+var wasmKeys = []key[WasmFilter]{
+	{"file", now, func(d *decoder, v value, f *WasmFilter) { f.File = d.path(v) }},
+	{"url", later, nil},
+	{"sha256", now, func(d *decoder, v value, f *WasmFilter) { f.SHA256 = d.sha256(v) }},
+	{"config", now, func(d *decoder, v value, f *WasmFilter) { f.Config = d.wasmConfig(v) }},
+	{"cpu", now, func(d *decoder, v value, f *WasmFilter) { f.CPU = d.positiveDuration(v) }},
+	{"cpu_total", now, func(d *decoder, v value, f *WasmFilter) { f.CPUTotal = d.positiveDuration(v) }},
+	{"start", now, func(d *decoder, v value, f *WasmFilter) { f.Start = d.positiveDuration(v) }},
+	{"memory", now, func(d *decoder, v value, f *WasmFilter) { f.Memory = d.memory(v) }},
+	{"instances", now, func(d *decoder, v value, f *WasmFilter) { f.Instances = d.instances(v) }},
+	{"body_limit", now, func(d *decoder, v value, f *WasmFilter) { f.BodyLimit = d.size(v) }},
+	{"on_error", now, func(d *decoder, v value, f *WasmFilter) { f.OnError = d.choice(v, onErrors) }},
+	{"env", now, func(d *decoder, v value, f *WasmFilter) { f.Env = d.envVars(v) }},
+	{"calls", later, nil},
+	{"vm_id", later, nil},
+	{"root_id", later, nil},
+	{"stop_iteration", later, nil},
+	{"properties", later, nil},
+}
+
+var onErrors = []word{{FailClosed, now}, {FailOpen, now}}
+
+var wasmUseKeys = []key[WasmUse]{
+	{"filter", must, func(d *decoder, v value, u *WasmUse) { u.Filter = d.mention(v, filters) }},
+	{"slot", now, func(d *decoder, v value, u *WasmUse) { u.Slot = d.choice(v, slots) }},
+	{"config", now, func(d *decoder, v value, u *WasmUse) { u.Config = d.wasmConfig(v) }},
+}
+
+var slots = []word{{SlotEdge, now}, {SlotIdentity, now}, {SlotUpstream, now}}
+
+func (d *decoder) sha256(v value) string {
+	s := d.text(v)
+	if s != "" && (len(s) != 64 || strings.Trim(s, "0123456789abcdef") != "") {
+		d.fail(v.pos, "wants 64 lower case hexadecimal digits, not %q", shorten(s))
+	}
+	return s
+}
+
+func (d *decoder) memory(v value) int64 {
+	n := d.positiveSize(v)
+	if n > maxMemory {
+		d.fail(v.pos, "is more than 4GiB, which no instance can have")
+	}
+	return n
+}
+
+func (d *decoder) instances(v value) int {
+	if v.kind == integer {
+		return int(d.integer(v, 1, math.MaxInt16))
+	}
+	if v.kind == text {
+		if s, env, ok := d.plain(v); !ok || s == "auto" {
+			return 0
+		} else if env {
+			return int(d.integer(v, 1, math.MaxInt16))
+		}
+	}
+	d.wants(v, "auto or a whole number")
+	return 0
+}
+
+func (d *decoder) envVars(v value) []EnvVar {
+	var out []EnvVar
+	for _, e := range d.fields(v) {
+		if strings.ContainsAny(e.name, "=\x00") {
+			d.fail(e.pos, "the name of a variable has no = in it")
+		}
+		out = append(out, EnvVar{e.pos, e.name, d.secret(e.value)})
+	}
+	return out
+}
+
+func (d *decoder) wasmUses(v value) []WasmUse {
+	items := d.items(v)
+	out := make([]WasmUse, len(items))
+	for i, item := range items {
+		u := &out[i]
+		*u = WasmUse{Pos: item.pos, Slot: SlotUpstream}
+		if item.kind == object {
+			readObject(d, item, wasmUseKeys, u)
+			u.own = item.has("config")
+			continue
+		}
+		u.Filter = d.mention(item, filters)
+	}
+	return out
+}

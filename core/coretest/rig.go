@@ -1,0 +1,156 @@
+package coretest
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/node"
+)
+
+// Rig is a running weir before an upstream, on loopback sockets of the system's choice.
+type Rig struct {
+	T        testing.TB
+	Node     *node.Node
+	Upstream *httptest.Server
+	File     string // the configuration's; write it and call Reload
+	Address  string // of the first listener
+	URL      string
+	Log      *Buffer // process log
+	Access   *Buffer // access log, if it goes to stdout
+}
+
+// Options of a Rig.
+type Options struct {
+	Kinds []filter.Kind
+	Env   map[string]string
+}
+
+// Start serves the configuration, in which ${UPSTREAM} is the upstream's host:port, and ends it with the test. A nil
+// handler is no upstream.
+func Start(t testing.TB, yaml string, handler http.Handler, o Options) *Rig {
+	t.Helper()
+	r := &Rig{T: t, File: filepath.Join(t.TempDir(), "weir.yaml"), Log: &Buffer{}, Access: &Buffer{}}
+	upstream := "127.0.0.1:1"
+	if handler != nil {
+		r.Upstream = httptest.NewServer(handler)
+		t.Cleanup(r.Upstream.Close)
+		upstream = r.Upstream.Listener.Addr().String()
+	}
+	r.Write(yaml)
+	env := func(name string) (string, bool) {
+		if name == "UPSTREAM" && handler != nil {
+			return upstream, true
+		}
+		v, ok := o.Env[name]
+		return v, ok
+	}
+	n, err := node.Start(node.Options{
+		Load:  func() (*config.Spec, error) { return config.Load(r.File, env) },
+		Kinds: o.Kinds, Log: r.Log, Stdout: r.Access,
+	})
+	if err != nil {
+		t.Fatalf("start weir:\n%v", err)
+	}
+	r.Node = n
+	t.Cleanup(func() { n.Drain() })
+	for _, l := range n.Plan().Listeners {
+		r.Address = n.Addresses()[l.Address].String()
+		break
+	}
+	r.URL = "http://" + r.Address
+	return r
+}
+
+// Write replaces the configuration file, in one step as an operator's tool would.
+func (r *Rig) Write(yaml string) {
+	r.T.Helper()
+	next := r.File + ".next"
+	if err := os.WriteFile(next, []byte(yaml), 0o600); err != nil {
+		r.T.Fatal(err)
+	}
+	if err := os.Rename(next, r.File); err != nil {
+		r.T.Fatal(err)
+	}
+}
+
+// Raw sends bytes over a connection of its own and gives everything that comes back until weir closes or nothing has
+// come for wait.
+func (r *Rig) Raw(request string, wait time.Duration) string {
+	r.T.Helper()
+	c := r.Dial()
+	defer c.Close()
+	if _, err := io.WriteString(c, request); err != nil {
+		r.T.Fatal(err)
+	}
+	var b strings.Builder
+	buf := make([]byte, 4096)
+	for {
+		_ = c.SetReadDeadline(time.Now().Add(wait))
+		n, err := c.Read(buf)
+		b.Write(buf[:n])
+		if err != nil {
+			return b.String()
+		}
+	}
+}
+
+// Dial opens a connection to weir.
+func (r *Rig) Dial() net.Conn {
+	r.T.Helper()
+	c, err := net.Dial("tcp", r.Address)
+	if err != nil {
+		r.T.Fatal(err)
+	}
+	return c
+}
+
+// Get asks for a path and gives status, header and body.
+func (r *Rig) Get(path string, header ...string) (int, http.Header, string) {
+	r.T.Helper()
+	return r.Do("GET", path, "", header...)
+}
+
+// Do sends a request over the default client; header is name, value, ….
+func (r *Rig) Do(method, path, body string, header ...string) (int, http.Header, string) {
+	r.T.Helper()
+	req, err := http.NewRequest(method, r.URL+path, strings.NewReader(body))
+	if err != nil {
+		r.T.Fatal(err)
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		if header[i] == "Host" {
+			req.Host = header[i+1]
+		}
+		req.Header.Add(header[i], header[i+1])
+	}
+	answer, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		r.T.Fatal(err)
+	}
+	defer answer.Body.Close()
+	got, err := io.ReadAll(answer.Body)
+	if err != nil {
+		r.T.Fatalf("read answer: %v", err)
+	}
+	return answer.StatusCode, answer.Header, string(got)
+}
+
+// ReadResponse reads one answer off a raw connection.
+func ReadResponse(br *bufio.Reader, method string) (*http.Response, string, error) {
+	answer, err := http.ReadResponse(br, &http.Request{Method: method})
+	if err != nil {
+		return nil, "", err
+	}
+	body, err := io.ReadAll(answer.Body)
+	return answer, string(body), err
+}

@@ -1,0 +1,125 @@
+package exchange
+
+import (
+	"io"
+
+	"github.com/weirproxy/weir/core/fault"
+)
+
+// Source gives the bytes of a body as they come from a wire, without its framing. Read has io.Reader's contract: after
+// the last byte io.EOF, and only if the message was complete (RFC 9112 §8); by then its trailer fields have been filled in.
+// Whole reports whether all bytes that are left can be read without waiting for the peer.
+type Source interface {
+	Read(p []byte) (int, error)
+	Whole() bool
+}
+
+var errTooLarge = fault.New(fault.BodyTooLarge, "body larger than allowed")
+
+// Body is pulled, by whoever needs bytes first: a filter, or the copy to the other side. What was pulled may be pushed
+// back, or replaced. One goroutine at a time.
+type Body struct {
+	// Length is what the message says its body has in bytes; -1 if that is known only at its end.
+	Length int64
+	// Limit is the most bytes that may be pulled from the wire; 0 is no limit.
+	Limit int64
+	// Read counts bytes pulled from the wire.
+	Read int64
+
+	src     Source
+	front   []byte // to be pulled before src
+	own     []byte // backs front after Unread or Replace
+	started bool
+	err     error // sticky; io.EOF after the last byte
+}
+
+// Init makes b the body that src gives, length bytes long (-1: until src ends). length 0 is no body and no src is needed.
+func (b *Body) Init(length int64, src Source) {
+	own := b.own
+	*b = Body{Length: length, src: src, own: own[:0]}
+	if length == 0 {
+		b.err = io.EOF
+		b.src = nil
+	}
+}
+
+// Empty reports whether there is no byte left and it is already known.
+func (b *Body) Empty() bool { return b.err == io.EOF && len(b.front) == 0 }
+
+// Whole reports whether pulling the rest will not wait for the peer.
+func (b *Body) Whole() bool { return b.err != nil || b.src.Whole() }
+
+// Next gives the next bytes: a view of memory of b, or of buf after a read into it; valid until the next call. At the
+// end it gives io.EOF and no bytes.
+func (b *Body) Next(buf []byte) ([]byte, error) {
+	if len(b.front) > 0 {
+		p := b.front
+		b.front = nil
+		return p, nil
+	}
+	if b.err != nil {
+		return nil, b.err
+	}
+	n, err := b.src.Read(buf)
+	b.Read += int64(n)
+	if err != nil {
+		b.err = err
+	}
+	if b.Limit > 0 && b.Read > b.Limit {
+		b.err = errTooLarge
+		return nil, errTooLarge
+	}
+	if n == 0 && err != nil {
+		return nil, err
+	}
+	return buf[:n], nil
+}
+
+// Buffer pulls until the end or until more than limit bytes are held, and pushes them back. It gives the bytes held, a
+// view until the next call on b, and whether they are the whole rest of the body.
+func (b *Body) Buffer(limit int, buf []byte) (p []byte, whole bool, err error) {
+	held := append(b.own[:0:0], b.front...)
+	b.front = nil
+	for len(held) <= limit {
+		var q []byte
+		q, err = b.Next(buf)
+		held = append(held, q...)
+		if err != nil {
+			break
+		}
+	}
+	b.own, b.front = held, held
+	if err == io.EOF {
+		return held, true, nil
+	}
+	return held, false, err
+}
+
+// Unread pushes p back, so that it is pulled before all else. It copies.
+func (b *Body) Unread(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	held := make([]byte, 0, len(p)+len(b.front))
+	held = append(append(held, p...), b.front...)
+	b.own, b.front = held, held
+}
+
+// Replace makes p, which it copies, the whole rest of the body; what the wire still has is left unread.
+func (b *Body) Replace(p []byte) {
+	b.own = append(b.own[:0:0], p...)
+	b.front = b.own
+	b.Length = int64(len(p))
+	b.src, b.err = nil, io.EOF
+}
+
+// Fail makes err what is pulled from now on.
+func (b *Body) Fail(err error) { b.front, b.err = nil, err }
+
+func (b *Body) reset() {
+	own := b.own
+	if cap(own) > 64<<10 {
+		own = nil
+	}
+	*b = Body{own: own[:0], err: io.EOF}
+}

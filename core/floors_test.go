@@ -1,0 +1,134 @@
+package core_test
+
+import (
+	"fmt"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/weirproxy/weir/"
+
+// floors is the house: a package may import those of lower floors. A folder inside a package's folder stands on its floor and is its own.
+var floors = []string{
+	"unit fault pool clock metric",
+	"netio",
+	"config exchange",
+	"filter wire",
+	"route upstream wasm identity limit observe",
+	"plan",
+	"proxy",
+	"server admin",
+	"node",
+}
+
+// only says which packages may see a library: its type must not spread.
+var only = map[string]string{
+	"github.com/goccy/go-yaml":           "config",
+	"github.com/tetratelabs/wazero":      "wasm",
+	"github.com/lestrrat-go/jwx":         "identity",
+	"github.com/valyala/fasthttp":        "exchange wire upstream server",
+	"github.com/VictoriaMetrics/metrics": "metric observe",
+	"net/http":                           "admin",
+}
+
+// beside may be imported by tests only, and imports what it likes.
+const beside = "coretest"
+
+func TestFloors(t *testing.T) {
+	for _, p := range violations(t, ".") {
+		t.Error(p)
+	}
+}
+
+// TestFloorsCatches proves that the rule can fail: the fixture breaks it in every way there is.
+func TestFloorsCatches(t *testing.T) {
+	got := strings.Join(violations(t, "testdata/broken"), "\n")
+	for _, want := range []string{
+		"unit/unit.go imports core/config, which is not on a lower floor",
+		"limit/limit.go imports core/route, which is not on a lower floor",
+		"limit/limit.go imports filters, which only cmd and tests may",
+		"limit/limit.go imports gopkg github.com/goccy/go-yaml/ast, which only config may",
+		"plan/plan.go imports core/coretest, which only tests may",
+		"attic/attic.go is on no floor",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("not caught: %s\ngot:\n%s", want, got)
+		}
+	}
+}
+
+// violations lists what breaks the rule below root.
+func violations(t *testing.T, root string) (all []string) {
+	floorOf := map[string]int{}
+	for n, f := range floors {
+		for _, p := range strings.Fields(f) {
+			floorOf[p] = n
+		}
+	}
+	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() && d.Name() == "testdata" && file != root {
+			if err == nil {
+				err = fs.SkipDir
+			}
+			return err
+		}
+		rel, _ := filepath.Rel(root, file)
+		pkg, _, inPackage := strings.Cut(filepath.ToSlash(rel), "/")
+		if d.IsDir() || !strings.HasSuffix(file, ".go") || strings.HasSuffix(file, "_test.go") || !inPackage || pkg == beside {
+			return nil
+		}
+		floor, known := floorOf[pkg]
+		if !known {
+			all = append(all, rel+" is on no floor")
+			return nil
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			return err
+		}
+		for _, imp := range f.Imports {
+			name, _ := strconv.Unquote(imp.Path.Value)
+			if p := check(pkg, floor, name, floorOf); p != "" {
+				all = append(all, fmt.Sprintf("%s imports %s", filepath.ToSlash(rel), p))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// check says what is wrong with pkg's import of name; "" if nothing is.
+func check(pkg string, floor int, name string, floorOf map[string]int) string {
+	for library, may := range only {
+		if (name == library || strings.HasPrefix(name, library+"/")) && !strings.Contains(" "+may+" ", " "+pkg+" ") {
+			return "gopkg " + name + ", which only " + may + " may"
+		}
+	}
+	own, ok := strings.CutPrefix(name, module)
+	if !ok {
+		return ""
+	}
+	top, rest, _ := strings.Cut(own, "/")
+	if top != "core" {
+		return own + ", which only cmd and tests may"
+	}
+	to := strings.Split(rest, "/")[0]
+	switch n, known := floorOf[to]; {
+	case to == pkg:
+		return ""
+	case to == beside:
+		return path.Join(top, to) + ", which only tests may"
+	case !known || n >= floor:
+		return path.Join(top, to) + ", which is not on a lower floor"
+	}
+	return ""
+}

@@ -1,0 +1,75 @@
+//go:build !race
+
+package identity
+
+import (
+	"runtime"
+	"runtime/debug"
+	"testing"
+)
+
+// floor asserts that a call allocates nothing: warm, GC off, the least of five windows of 1,000 calls must be exactly 0
+// (testing.AllocsPerRun divides as integers and hides 999 in 1,000).
+func floor(t *testing.T, name string, call func()) {
+	t.Helper()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	for range 1000 {
+		call()
+	}
+	var before, after runtime.MemStats
+	least := ^uint64(0)
+	for range 5 {
+		runtime.ReadMemStats(&before)
+		for range 1000 {
+			call()
+		}
+		runtime.ReadMemStats(&after)
+		least = min(least, after.Mallocs-before.Mallocs)
+	}
+	if least != 0 {
+		t.Errorf("%s: %d allocations in 1,000 calls", name, least)
+	}
+}
+
+func TestAllocationFloors(t *testing.T) {
+	p, c := provider(t), cache(t, CacheOptions{})
+	token := []byte(mint(hsHeader, claims(`"team":"blue"`, `"realm_access":{"roles":["engineer","reader"]}`, `"roles":["engineer"]`, `"scope":"api.read api.write"`), hs256()))
+	id, reason := c.Verify(p, token, now)
+	if reason != OK {
+		t.Fatal(reason)
+	}
+	ok := true
+	floor(t, "cache hit", func() {
+		_, r := c.Verify(p, token, now)
+		ok = ok && r == OK
+	})
+	floor(t, "claim", func() {
+		v, _ := id.Claim("team")
+		_, absent := id.Claim("absent.claim")
+		ok = ok && v == "blue" && !absent
+	})
+	floor(t, "claim list", func() {
+		l, _ := id.Claims.List("realm_access.roles")
+		ok = ok && len(l) == 2
+	})
+	policy := must(NewPolicy(PolicyOptions{Scopes: []string{"api.read"}, Roles: []string{"admin", "engineer"}, Permissions: []string{"models.train", "diagnostics.read"},
+		Grants: testRoles(t), Claims: []ClaimRequirement{{Path: "team", AnyOf: []Value{{Text: "${path.id}", Template: true}, {Text: "red"}}}}}))
+	path := struct{ id string }{"blue"}
+	floor(t, "policy", func() {
+		ok = ok && policy.Allows(&id.Identity, func(string) (string, bool) { return path.id, true })
+	})
+	value := append([]byte("Bearer "), token...)
+	floor(t, "source", func() {
+		_, r := Source{}.Token(value)
+		ok = ok && r == OK
+	})
+	// A flood of what is not even a token must not feed the collector.
+	garbage := []byte("not.a token.at all")
+	floor(t, "malformed", func() {
+		_, r := c.Verify(p, garbage, now)
+		ok = ok && r == Malformed
+	})
+	if !ok {
+		t.Fatal("a call under measurement went wrong")
+	}
+}

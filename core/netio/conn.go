@@ -1,0 +1,234 @@
+// Package netio is a connection as weir uses it: reads and writes that cost one system call and no scheduler hand-over,
+// deadlines that cost nothing while they are far, and an end that can be called from any goroutine.
+package netio
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/pool"
+)
+
+// ErrAborted is what blocked and later calls give after Abort.
+var ErrAborted = errors.New("connection aborted")
+
+// slack is how late a deadline may fire. Within it a deadline is not set anew: on a busy connection that saves the
+// timer's lock on all but 20 requests a second.
+const slack = int64(50 * time.Millisecond)
+
+var past = time.Unix(1, 0)
+
+// Conn wraps a net.Conn. One goroutine reads and one writes at a time; Abort may be called by any.
+type Conn struct {
+	nc      net.Conn
+	raw     syscall.RawConn // nil: nc's own Read and Write
+	in, out transfer
+	aborted atomic.Bool // by Abort
+	ended   atomic.Bool // by AbortRead
+
+	readBy, writeBy int64 // deadlines last set, clock.Nano; 0 = none
+
+	peekFn   func(fd uintptr)
+	peekByte [1]byte
+	quiet    bool
+}
+
+// New wraps nc. A TCP or unix socket is read and written by raw system calls where the platform has them; anything else
+// (TLS, pipes) by its own methods. The Conn owns nc from now on.
+func New(nc net.Conn) *Conn {
+	c := &Conn{nc: nc}
+	c.raw = rawOf(nc)
+	if c.raw != nil {
+		c.in.fn = c.in.read
+		c.out.fn = c.out.write
+	}
+	return c
+}
+
+// Net is the connection beneath, for addresses and TLS state only.
+func (c *Conn) Net() net.Conn { return c.nc }
+
+// LocalAddr, RemoteAddr and the Set…Deadline methods make a Conn a net.Conn, so that TLS can be laid over it.
+func (c *Conn) LocalAddr() net.Addr                { return c.nc.LocalAddr() }
+func (c *Conn) RemoteAddr() net.Addr               { return c.nc.RemoteAddr() }
+func (c *Conn) SetDeadline(t time.Time) error      { return c.nc.SetDeadline(t) }
+func (c *Conn) SetReadDeadline(t time.Time) error  { return c.nc.SetReadDeadline(t) }
+func (c *Conn) SetWriteDeadline(t time.Time) error { return c.nc.SetWriteDeadline(t) }
+
+// Read reads at least one byte or gives an error; io.EOF when the peer has ended its side.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.raw == nil || len(p) == 0 {
+		n, err := c.nc.Read(p)
+		return n, c.translate(err)
+	}
+	c.in.p, c.in.lend = p, false
+	return c.transferred(&c.in, c.raw.Read)
+}
+
+// ReadPooled waits without a buffer, then reads what is there into one lent by pool of at least size bytes. The caller
+// releases it, also when n is 0 and err is not nil (buf may then be nil). An idle connection so costs no buffer.
+func (c *Conn) ReadPooled(size int) (buf []byte, n int, err error) {
+	if c.raw == nil {
+		buf = pool.Acquire(size)
+		n, err = c.nc.Read(buf)
+		return buf, n, c.translate(err)
+	}
+	c.in.p, c.in.lend, c.in.size = nil, true, size
+	n, err = c.transferred(&c.in, c.raw.Read)
+	buf, c.in.p = c.in.p, nil
+	return buf, n, err
+}
+
+// Write writes all of p or gives an error.
+func (c *Conn) Write(p []byte) (int, error) {
+	if c.raw == nil {
+		n, err := c.nc.Write(p)
+		return n, c.translate(err)
+	}
+	c.out.p, c.out.n = p, 0
+	n, err := c.transferred(&c.out, c.raw.Write)
+	c.out.p = nil
+	return n, err
+}
+
+func (c *Conn) transferred(t *transfer, run func(func(uintptr) bool) error) (int, error) {
+	t.n, t.err = 0, nil
+	if err := run(t.fn); err != nil {
+		t.giveBack()
+		return t.n, c.translate(err)
+	}
+	if t.err != nil {
+		t.giveBack()
+		return t.n, c.translate(t.err)
+	}
+	return t.n, nil
+}
+
+// ReadBy sets how long reads may block from now (a reading of clock.Nano): 0 is for ever. It fires up to 50 ms late.
+func (c *Conn) ReadBy(now int64, d time.Duration) {
+	if moved(&c.readBy, now, d) {
+		c.arm(c.nc.SetReadDeadline, c.readBy)
+	}
+}
+
+// WriteBy is ReadBy for writes.
+func (c *Conn) WriteBy(now int64, d time.Duration) {
+	if moved(&c.writeBy, now, d) {
+		c.arm(c.nc.SetWriteDeadline, c.writeBy)
+	}
+}
+
+// moved says whether the deadline must be set anew, and keeps it.
+func moved(by *int64, now int64, d time.Duration) bool {
+	if d <= 0 {
+		was := *by
+		*by = 0
+		return was != 0
+	}
+	want := now + int64(d)
+	if *by >= want && *by <= want+slack {
+		return false
+	}
+	*by = want + slack/2
+	return true
+}
+
+func (c *Conn) arm(set func(time.Time) error, by int64) {
+	var t time.Time
+	if by != 0 {
+		t = time.Now().Add(time.Duration(by - clock.Nano()))
+	}
+	_ = set(t)
+	// An Abort between the caller's decision and set would be undone by it.
+	if c.aborted.Load() {
+		_ = c.nc.SetDeadline(past)
+	} else if c.ended.Load() {
+		_ = c.nc.SetReadDeadline(past)
+	}
+}
+
+// Abort ends blocked reads and writes of c and all later ones with ErrAborted. It does not close: the owner does.
+func (c *Conn) Abort() {
+	c.aborted.Store(true)
+	_ = c.nc.SetDeadline(past)
+}
+
+// AbortRead is Abort for reads only: what is to be written still can be.
+func (c *Conn) AbortRead() {
+	c.ended.Store(true)
+	_ = c.nc.SetReadDeadline(past)
+}
+
+// Aborted reports whether Abort was called.
+func (c *Conn) Aborted() bool { return c.aborted.Load() }
+
+// Close closes the connection.
+func (c *Conn) Close() error { return c.nc.Close() }
+
+// CloseWrite ends our side of the stream, where the transport can.
+func (c *Conn) CloseWrite() error {
+	if h, ok := c.nc.(interface{ CloseWrite() error }); ok {
+		return h.CloseWrite()
+	}
+	return nil
+}
+
+// Reset closes so that the peer sees an error and not a clean end, where the transport can: it marks a message that was
+// cut as cut (RFC 9112 §8).
+func (c *Conn) Reset() {
+	if t, ok := base(c.nc).(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = c.nc.Close()
+}
+
+// TLS is the state of the TLS layer; ok is false on a plain connection.
+func (c *Conn) TLS() (state tls.ConnectionState, ok bool) {
+	if t, is := c.nc.(*tls.Conn); is {
+		return t.ConnectionState(), true
+	}
+	return state, false
+}
+
+func base(nc net.Conn) net.Conn {
+	for {
+		switch t := nc.(type) {
+		case *tls.Conn:
+			nc = t.NetConn()
+		case *Conn:
+			nc = t.nc
+		default:
+			return nc
+		}
+	}
+}
+
+func (c *Conn) translate(err error) error {
+	if err != nil && (c.aborted.Load() || c.ended.Load()) && errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrAborted
+	}
+	return err
+}
+
+// IsTimeout reports whether err says that a deadline of ReadBy or WriteBy has passed.
+func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
+
+// quietPlain asks a connection that has no file descriptor of its own (TLS, pipes) whether anything can be read at once.
+func (c *Conn) quietPlain() bool {
+	if t, ok := c.nc.(*tls.Conn); ok {
+		if b, ok := t.NetConn().(*Conn); ok && b.raw != nil {
+			return b.Quiet()
+		}
+	}
+	c.readBy = 0
+	_ = c.nc.SetReadDeadline(past)
+	n, err := c.nc.Read(c.peekByte[:])
+	_ = c.nc.SetReadDeadline(time.Time{})
+	return n == 0 && IsTimeout(err)
+}

@@ -1,0 +1,188 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/identity"
+	"github.com/weirproxy/weir/core/observe"
+	"github.com/weirproxy/weir/core/route"
+	"github.com/weirproxy/weir/core/wire"
+)
+
+// builder is a plan on the way, with what was wrong so far.
+type builder struct {
+	spec      *config.Spec
+	shared    *Shared
+	kinds     []filter.Kind
+	plan      *Plan
+	problems  config.Problems
+	jwt       map[string]*identity.Provider
+	upstreams map[string]*Upstream
+	lease     *observe.Lease
+}
+
+// Build makes the plan of s with the given kinds of filters, opening files and modules but no address. On an error, which
+// is a *config.Problems that holds everything that is wrong, nothing is left open. The caller owns the plan and retires it.
+func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
+	b := &builder{spec: s, shared: shared, kinds: kinds, upstreams: map[string]*Upstream{}, lease: shared.Metrics.Lease()}
+	b.plan = &Plan{
+		Spec: s, Shared: shared, Timeouts: s.Timeouts, Connections: int64(s.Guards.Connections), closed: make(chan struct{}),
+		Limits: wire.Limits{
+			HeaderBytes: int(s.Guards.HeaderBytes), Fields: s.Guards.HeaderFields, Target: wire.Defaults.Target,
+			Underscores: underscores[s.Guards.Underscores],
+		},
+	}
+	b.plan.refs.Store(1)
+	b.owns(func() error { b.lease.Close(); return nil })
+	b.listeners()
+	b.plan.trusted = prefixes(s.TrustedProxies)
+	b.providers()
+	b.openUpstreams()
+	b.routes()
+	if err := b.problems.Err(); err != nil {
+		b.plan.close()
+		return nil, err
+	}
+	return b.plan, nil
+}
+
+var underscores = map[string]wire.Underscores{
+	config.UnderscoresDrop: wire.DropUnderscores, config.UnderscoresRefuse: wire.RefuseUnderscores, config.UnderscoresPass: wire.PassUnderscores,
+}
+
+// fail notes a problem at its place.
+func (b *builder) fail(at config.Pos, format string, args ...any) {
+	b.problems.Add(at.Errorf("%s", fmt.Errorf(format, args...)))
+}
+
+func (b *builder) owns(close func() error) { b.plan.closers = append(b.plan.closers, close) }
+
+func prefixes(list []netip.Prefix) *bart.Lite {
+	if len(list) == 0 {
+		return nil
+	}
+	t := &bart.Lite{}
+	for _, p := range list {
+		t.Insert(p.Masked())
+	}
+	return t
+}
+
+func (b *builder) routes() {
+	p := b.plan
+	matches := make([]route.Match, len(b.spec.Routes))
+	p.Routes = make([]Route, len(b.spec.Routes))
+	for i := range b.spec.Routes {
+		c := &b.spec.Routes[i]
+		matches[i] = matchOf(&c.Match)
+		b.route(c, &p.Routes[i])
+	}
+	p.node = &Route{Name: observe.NoRoute, Metrics: b.lease.Route(observe.NoRoute)}
+	var err error
+	if p.table, err = route.Compile(matches); err != nil {
+		b.problems.Add(err)
+	}
+	p.Guarded = guarded(b.spec)
+}
+
+func matchOf(m *config.Match) route.Match {
+	out := route.Match{Hosts: m.Hosts, Path: m.Path, Methods: m.Methods}
+	for _, h := range m.Headers {
+		out.Headers = append(out.Headers, route.HeaderMatch{Name: h.Name, Value: h.Value})
+	}
+	return out
+}
+
+func (b *builder) route(c *config.Route, r *Route) {
+	r.Name, r.BodyBytes, r.Timeout = c.Name, c.BodyBytes, c.Timeout
+	r.Metrics = b.lease.Route(c.Name)
+	r.Allow, r.Deny = prefixes(c.IP.Allow), prefixes(c.IP.Deny)
+	r.Early, r.Late = b.limits(c)
+	r.Auth = b.auth(c.Auth)
+	r.Require, r.Templates = b.policy(c)
+	if c.StripPrefix != "" {
+		r.Rewrite = &Rewrite{Strip: c.StripPrefix}
+	}
+	if c.Rewrite != nil {
+		r.Rewrite = &Rewrite{Path: c.Rewrite.Path}
+	}
+	switch c.Host {
+	case config.HostPreserve, "":
+	case config.HostUpstream:
+		r.HostOwn = true
+	default:
+		r.Host = []byte(c.Host)
+	}
+	r.Upstream = b.upstreams[c.Upstream]
+	r.Respond = respond(c)
+	b.chain(c, r)
+}
+
+// chain builds the route's filters, kind by kind, into the order of slots.
+func (b *builder) chain(c *config.Route, r *Route) {
+	var slots [filter.Slots][]Placed
+	for _, k := range b.kinds {
+		placed, err := k.Build(b.spec, c)
+		for _, f := range placed {
+			b.owns(f.Filter.Close)
+			slots[f.Slot] = append(slots[f.Slot], Placed{Placed: f, Metrics: b.lease.Filter(f.Name, filterOptions(f.Filter))})
+		}
+		b.problems.Add(err)
+	}
+	for s, list := range slots {
+		r.Chain = append(r.Chain, list...)
+		r.Ends[s] = len(r.Chain)
+	}
+	if len(r.Chain) > exchange.MaxSlots {
+		b.fail(c.Pos, "%d filters on one route; at most %d are possible", len(r.Chain), exchange.MaxSlots)
+	}
+}
+
+func filterOptions(f filter.Filter) observe.FilterOptions {
+	o := observe.FilterOptions{Phases: Phases[:], Kinds: fault.Names()}
+	if m, ok := f.(filter.Measured); ok {
+		o.Instances, o.Memory = m.Instances, m.Memory
+	}
+	return o
+}
+
+func respond(c *config.Route) *Respond {
+	switch {
+	case c.Redirect != nil:
+		return &Respond{Status: c.Redirect.Status, Header: []exchange.Field{field("Location", c.Redirect.To)}}
+	case c.Respond != nil:
+		out := &Respond{Status: c.Respond.Status, Body: []byte(c.Respond.Body)}
+		for _, h := range c.Respond.Headers {
+			out.Header = append(out.Header, field(h.Name, h.Value))
+		}
+		return out
+	}
+	return nil
+}
+
+func field(name, value string) exchange.Field {
+	return exchange.Field{Name: []byte(name), Value: []byte(value), ID: exchange.Identify([]byte(name))}
+}
+
+// guarded lists the request fields that some route sets from an identity: a client that sends one itself, on any route,
+// must not be believed by an upstream.
+func guarded(s *config.Spec) (names []string) {
+	for i := range s.Routes {
+		for _, set := range s.Routes[i].Headers.Request.Set {
+			for _, ref := range set.Value.Refs() {
+				if ref.Kind == config.RefSubject || ref.Kind == config.RefClaim {
+					names = append(names, set.Name)
+					break
+				}
+			}
+		}
+	}
+	return names
+}

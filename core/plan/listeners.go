@@ -1,0 +1,41 @@
+package plan
+
+import (
+	"crypto/tls"
+	"fmt"
+
+	"github.com/weirproxy/weir/core/config"
+)
+
+func (b *builder) listeners() {
+	for i := range b.spec.Listeners {
+		c := &b.spec.Listeners[i]
+		l := Listener{
+			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health,
+		}
+		if c.Address.Network == config.Systemd {
+			b.fail(c.Pos, "sockets of systemd are not supported yet")
+		}
+		if c.TLS != nil {
+			l.TLS = b.listenerTLS(c.TLS)
+		}
+		b.plan.Listeners = append(b.plan.Listeners, l)
+	}
+}
+
+// listenerTLS loads the certificates. The one that fits the client's SNI is chosen, the first if none does.
+func (b *builder) listenerTLS(c *config.ListenerTLS) *tls.Config {
+	t := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	if c.MinVersion == "1.3" {
+		t.MinVersion = tls.VersionTLS13
+	}
+	for _, cert := range c.Certificates {
+		pair, err := tls.LoadX509KeyPair(cert.Cert, cert.Key)
+		if err != nil {
+			b.fail(cert.Pos, "%w", fmt.Errorf("load certificate %s with key %s: %w", cert.Cert, cert.Key, err))
+			continue
+		}
+		t.Certificates = append(t.Certificates, pair)
+	}
+	return t
+}

@@ -1,0 +1,105 @@
+// Package plan turns a Spec, which is data, into a Plan: everything a node needs to serve, built as a whole, never
+// changed and closed as a whole.
+package plan
+
+import (
+	"crypto/tls"
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/gaissmai/bart"
+
+	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/observe"
+	"github.com/weirproxy/weir/core/route"
+	"github.com/weirproxy/weir/core/wire"
+)
+
+// Plan is one configuration, live. All of it may be used concurrently while it is pinned.
+type Plan struct {
+	Spec        *config.Spec
+	Shared      *Shared
+	Routes      []Route
+	Upstreams   []*Upstream // in the order of the configuration
+	Listeners   []Listener
+	Limits      wire.Limits
+	Timeouts    Timeouts
+	Connections int64              // 0: no limit
+	Guarded     []string           // request fields that no client may send itself, lower-case
+	AccessLog   *observe.AccessLog // nil: off
+
+	table   *route.Table
+	trusted *bart.Lite
+	node    *Route // what is recorded where no route matched
+
+	refs    atomic.Int64
+	closers []func() error
+	closed  chan struct{}
+}
+
+// Timeouts are the client side's. 0 is none.
+type Timeouts = config.Timeouts
+
+// Listener is one address to serve.
+type Listener struct {
+	Pos     config.Pos
+	Address string // as in the configuration; what a listener is found again by on reload
+	Network string
+	Target  string // what the network's listen call takes
+	Health  string // path; "" is none
+	TLS     *tls.Config
+}
+
+// Pin keeps p from being closed until Unpin. It reports false if p has been retired and nobody holds it any more: then
+// another plan is in its place.
+func (p *Plan) Pin() bool {
+	for {
+		n := p.refs.Load()
+		if n == 0 {
+			return false
+		}
+		if p.refs.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// Unpin lets go. The last one closes a retired plan.
+func (p *Plan) Unpin() {
+	if p.refs.Add(-1) == 0 {
+		go p.close()
+	}
+}
+
+// Retire lets go of the hold that a plan has on itself since Build: it closes when the last exchange on it has ended.
+func (p *Plan) Retire() { p.Unpin() }
+
+// Closed is closed when everything the plan held has been let go.
+func (p *Plan) Closed() <-chan struct{} { return p.closed }
+
+// close lets go in the reverse order of building.
+func (p *Plan) close() {
+	for i := len(p.closers) - 1; i >= 0; i-- {
+		if err := p.closers[i](); err != nil {
+			p.Shared.Log.Warn().Err(err).Msg("closing an old plan")
+		}
+	}
+	p.closers = nil
+	close(p.closed)
+}
+
+// Find gives the route of a request, the first that matches; nil if none does.
+func (p *Plan) Find(x *exchange.Exchange) *Route {
+	x.Params.Clear()
+	if i := p.table.Find(&x.Request, &x.Params); i >= 0 {
+		return &p.Routes[i]
+	}
+	return nil
+}
+
+// Nowhere is the route of what matches none: it has no stages and only counts.
+func (p *Plan) Nowhere() *Route { return p.node }
+
+// Trusts reports whether forwarding fields from the peer are believed.
+func (p *Plan) Trusts(a netip.Addr) bool { return p.trusted != nil && p.trusted.Contains(a) }

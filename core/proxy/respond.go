@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"io"
+	"strconv"
+
+	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/plan"
+	"github.com/weirproxy/weir/core/pool"
+)
+
+// respond takes the answer back through the filters that the request has passed, and sends it.
+func (w *walk) respond(failed bool) error {
+	x := w.x
+	x.Record.FirstByte = clock.Nano()
+	if x.Response.Status == 101 && !x.Response.Local {
+		return w.tunnel()
+	}
+	for w.passed > 0 {
+		w.passed--
+		f := &w.rt.Chain[w.passed]
+		f.Metrics.Calls.Inc(plan.OnResponse)
+		verdict, err := f.Filter.Response(x, w.passed, failed)
+		if err != nil {
+			countFailure(f, err)
+			if !f.FailOpen || fault.KindOf(err).Source() != fault.Guest {
+				x.Record.Filter = f.Name
+				return err
+			}
+			verdict = filter.Continue
+		}
+		switch verdict {
+		case filter.Respond:
+			x.Record.Filter = f.Name
+			x.Response.Local = true
+		case filter.Reset:
+			x.Record.Filter = f.Name
+			return errReset
+		}
+	}
+	return w.deliver()
+}
+
+// deliver sends the answer as it stands.
+func (w *walk) deliver() error {
+	x := w.x
+	w.stamp()
+	body := &x.Response.Body
+	if err := x.Down.WriteHead(x, body.Length); err != nil {
+		return err
+	}
+	if err := w.pump(body); err != nil {
+		return err
+	}
+	return x.Down.Finish(&x.Response.Trailer)
+}
+
+// pump pulls the answer's body and passes it on. Nothing is held back: what has been read is sent before more is waited for.
+func (w *walk) pump(body *exchange.Body) error {
+	if body.Empty() {
+		return nil
+	}
+	size := pool.Medium
+	if body.Length > 4*pool.Large {
+		size = pool.Large
+	}
+	buf := pool.Acquire(size)
+	defer pool.Release(buf)
+	for {
+		p, err := body.Next(buf)
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := w.x.Down.WriteBody(p, !body.Whole()); err != nil {
+			return err
+		}
+	}
+}
+
+// stamp adds what every answer of weir carries.
+func (w *walk) stamp() {
+	x := w.x
+	h := &x.Response.Header
+	h.DelID(exchange.XRequestID)
+	h.Append(nameRequestID, x.RequestID, exchange.XRequestID)
+	q := &x.Quota
+	if !q.Set {
+		return
+	}
+	w.number("X-RateLimit-Limit", q.Limit)
+	w.number("X-RateLimit-Remaining", q.Remaining)
+	w.number("X-RateLimit-Reset", q.Reset)
+	if q.Retry > 0 {
+		w.number("Retry-After", q.Retry)
+	}
+}
+
+func (w *walk) number(name string, n int64) {
+	x := w.x
+	x.Scratch = strconv.AppendInt(x.Scratch[:0], n, 10)
+	x.Response.Header.AddString(name, x.Scratch)
+}
+
+// replies are the answers to faults: a title, and a sentence for a person. Neither tells anything of the inside.
+var replies = map[int]struct{ title, text string }{
+	400: {"Bad Request", "the request could not be understood"},
+	401: {"Unauthorized", "a valid credential is required"},
+	403: {"Forbidden", "access denied"},
+	404: {"Not Found", "no such resource"},
+	405: {"Method Not Allowed", "this method is not served"},
+	408: {"Request Timeout", "the request took too long to arrive"},
+	413: {"Content Too Large", "the request body is too large"},
+	414: {"URI Too Long", "the request target is too long"},
+	417: {"Expectation Failed", "this expectation is not supported"},
+	429: {"Too Many Requests", "rate limit exceeded"},
+	431: {"Request Header Fields Too Large", "the request header is too large"},
+	500: {"Internal Server Error", "something went wrong"},
+	501: {"Not Implemented", "this transfer coding is not supported"},
+	502: {"Bad Gateway", "the upstream gave no valid answer"},
+	503: {"Service Unavailable", "try again later"},
+	504: {"Gateway Timeout", "the upstream took too long"},
+	505: {"HTTP Version Not Supported", "this HTTP version is not supported"},
+}
+
+var (
+	nameContentType  = []byte("Content-Type")
+	nameAuthenticate = []byte("WWW-Authenticate")
+	jsonType         = []byte("application/json")
+	bearer           = []byte("Bearer")
+	bearerInvalid    = []byte(`Bearer error="invalid_token"`)
+)
+
+// reply makes the answer to a fault.
+func (w *walk) reply(kind fault.Kind) {
+	x := w.x
+	x.ClearResponse()
+	r := &x.Response
+	r.Local, r.Status = true, kind.Status()
+	text, ok := replies[r.Status]
+	if !ok {
+		r.Status, text = 500, replies[500]
+	}
+	r.Header.Append(nameContentType, jsonType, exchange.ContentType)
+	if kind == fault.Unauthorized {
+		// RFC 6750 §3.1: the error is named only to those who sent a credential, and never which check it failed.
+		challenge := bearerInvalid
+		if x.Record.Reason == "missing" {
+			challenge = bearer
+		}
+		r.Header.Append(nameAuthenticate, challenge, exchange.Other)
+	}
+	x.Scratch = append(x.Scratch[:0], `{"error":"`...)
+	x.Scratch = append(x.Scratch, text.title...)
+	x.Scratch = append(x.Scratch, `","message":"`...)
+	x.Scratch = append(x.Scratch, text.text...)
+	x.Scratch = append(x.Scratch, "\"}\n"...)
+	r.Body.Replace(x.Scratch)
+}

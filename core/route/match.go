@@ -1,0 +1,196 @@
+// Package route finds the first of many ordered matches that a request satisfies, without looking at them one by one.
+package route
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/weirproxy/weir/core/exchange"
+)
+
+// Match says which requests a route is for: all that satisfy every part of it. The zero value is for every request.
+type Match struct {
+	// Hosts lists names, addresses and suffixes, any of which must fit; none listed, or "*", is any host and also none.
+	// "*.example.com" stands for one or more labels before the suffix: a.example.com and a.b.example.com, never
+	// example.com itself. Letter case and one trailing dot do not matter; IPv6 addresses stand in brackets and are compared
+	// as addresses. An entry without a port fits any port, since the same name is reached on several listeners; with a port
+	// it fits that one only, and a request that names none is taken to mean 80 or 443.
+	Hosts []string
+
+	// Path is "/a" (exactly that), "/v1/*" (/v1 and what is below it, never /v1x), with "{name}" in place of a whole
+	// segment (at least one byte, kept for Params). "/*" and "" are everything, also the target "*". It is compared with the
+	// request's path byte by byte.
+	Path string
+
+	// Methods lists methods in upper case, any of which must be the request's; none is any. GET stands for HEAD too.
+	Methods []string
+
+	// Headers must all be satisfied.
+	Headers []HeaderMatch
+}
+
+// HeaderMatch is satisfied by a request that has a field called Name, in any case, with exactly this Value. If it has
+// several of that name, one of them is enough.
+type HeaderMatch struct{ Name, Value string }
+
+// rule is a Match made ready, without its hosts and the literal part of its path, which the table's index stands for.
+type rule struct {
+	hosts    []host
+	segments []segment
+	under    bool // path ends in "/*"
+	params   int
+	methods  []string
+	headers  []HeaderMatch // names in lower case
+}
+
+// segment is one between two slashes of a pattern.
+type segment struct {
+	text  string
+	param bool // text is its name
+}
+
+func compile(m *Match) (*rule, error) {
+	r := &rule{methods: slices.Clone(m.Methods)}
+	var err error
+	if r.hosts, err = parseHosts(m.Hosts); err != nil {
+		return nil, err
+	}
+	if err = r.parsePath(m.Path); err != nil {
+		return nil, err
+	}
+	for _, method := range m.Methods {
+		if !isToken(method) || method != strings.ToUpper(method) {
+			return nil, fmt.Errorf("method %q: not a method in upper case", method)
+		}
+	}
+	for _, h := range m.Headers {
+		if !isToken(h.Name) {
+			return nil, fmt.Errorf("header %q: not a field name", h.Name)
+		}
+		if h.Value != strings.Trim(h.Value, " \t") {
+			return nil, fmt.Errorf("header %s: value %q has space around it and never matches", h.Name, h.Value)
+		}
+		r.headers = append(r.headers, HeaderMatch{strings.ToLower(h.Name), h.Value})
+	}
+	return r, nil
+}
+
+func (r *rule) parsePath(path string) error {
+	if path == "" || path == "/*" {
+		r.under = true
+		return nil
+	}
+	if path[0] != '/' {
+		return fmt.Errorf("path %q: does not begin with /", path)
+	}
+	body, under := strings.CutSuffix(path, "/*")
+	r.under = under
+	for _, s := range strings.Split(body[1:], "/") {
+		seg, err := parseSegment(s)
+		if err != nil {
+			return fmt.Errorf("path %q: %w", path, err)
+		}
+		if seg.param {
+			if slices.Contains(r.segments, seg) {
+				return fmt.Errorf("path %q: {%s} stands in it twice", path, seg.text)
+			}
+			r.params++
+		}
+		r.segments = append(r.segments, seg)
+	}
+	if r.params > maxParams {
+		return fmt.Errorf("path %q: more than %d named segments", path, maxParams)
+	}
+	return nil
+}
+
+// maxParams is how many exchange.Params keeps.
+const maxParams = 8
+
+var (
+	errStar    = errors.New("* may only stand for the whole end, as /*")
+	errBraces  = errors.New("a name in braces must be a whole segment, of letters, digits, _ and -")
+	errDots    = errors.New("never matches: dot segments are resolved before")
+	errUnclean = errors.New("never matches: contains a byte that no request's path has")
+)
+
+func parseSegment(s string) (segment, error) {
+	if strings.ContainsAny(s, "{}") {
+		name, ok := strings.CutPrefix(s, "{")
+		name, ok2 := strings.CutSuffix(name, "}")
+		if !ok || !ok2 || name == "" || strings.Trim(name, nameBytes) != "" {
+			return segment{}, errBraces
+		}
+		return segment{name, true}, nil
+	}
+	switch {
+	case strings.Contains(s, "*"):
+		return segment{}, errStar
+	case s == "." || s == "..":
+		return segment{}, errDots
+	}
+	for i := range len(s) {
+		if c := s[i]; c <= ' ' || c == '?' || c == '#' || c == 0x7f {
+			return segment{}, errUnclean
+		}
+	}
+	return segment{s, false}, nil
+}
+
+// satisfied checks what the index does not: methods and headers.
+func (r *rule) satisfied(q *exchange.Request) bool {
+	if len(r.methods) > 0 && !r.hasMethod(q.Method) {
+		return false
+	}
+	for i := range r.headers {
+		if !hasField(&q.Header, &r.headers[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func (r *rule) hasMethod(method []byte) bool {
+	for _, m := range r.methods {
+		if m == string(method) || m == "GET" && string(method) == "HEAD" {
+			return true
+		}
+	}
+	return false
+}
+
+func hasField(h *exchange.Header, want *HeaderMatch) bool {
+	for i := h.Index(want.Name, 0); i >= 0; i = h.Index(want.Name, i+1) {
+		if string(h.At(i).Value) == want.Value {
+			return true
+		}
+	}
+	return false
+}
+
+// fill gives p the segments of path that the pattern names; path fits the pattern.
+func (r *rule) fill(path []byte, p *exchange.Params) {
+	for _, s := range r.segments {
+		var seg []byte
+		seg, path = cut(path)
+		if s.param {
+			p.Set(s.text, seg)
+		}
+	}
+}
+
+// cut gives the segment after the slash that path begins with, and what follows it: nothing, or a slash and more.
+func cut(path []byte) (seg, rest []byte) {
+	for i := 1; i < len(path); i++ {
+		if path[i] == '/' {
+			return path[1:i], path[i:]
+		}
+	}
+	return path[1:], nil
+}
+
+func isToken(s string) bool { return s != "" && strings.Trim(s, nameBytes+"!#$%&'*+.^`|~") == "" }
+
+const nameBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-"

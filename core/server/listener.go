@@ -1,0 +1,99 @@
+package server
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/weirproxy/weir/core/netio"
+	"github.com/weirproxy/weir/core/plan"
+)
+
+// listener is one bound address. It lives through reloads as long as the configuration names the address; what it does
+// with a connection is asked of the plan of the moment.
+type listener struct {
+	server *Server
+	spec   atomic.Pointer[plan.Listener]
+	ln     net.Listener
+	done   chan struct{}
+}
+
+// bind opens an address. A path of a unix socket that nobody listens on any more is taken over.
+func bind(l *plan.Listener) (net.Listener, error) {
+	ln, err := net.Listen(l.Network, l.Target)
+	if err == nil || l.Network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+		return ln, err
+	}
+	if c, dialErr := net.Dial("unix", l.Target); dialErr == nil {
+		_ = c.Close()
+		return nil, err
+	}
+	if info, statErr := os.Lstat(l.Target); statErr != nil || info.Mode().Type() != os.ModeSocket {
+		return nil, err
+	}
+	if err := os.Remove(l.Target); err != nil {
+		return nil, err
+	}
+	return net.Listen("unix", l.Target)
+}
+
+// accept takes connections until the listener is closed. No error but that ends it: without file descriptors it waits.
+func (l *listener) accept() {
+	defer close(l.done)
+	wait := 5 * time.Millisecond
+	for {
+		nc, err := l.ln.Accept()
+		if err == nil {
+			wait = 5 * time.Millisecond
+			l.server.admit(l, nc)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		l.server.log.Warn().Err(err).Str("listener", l.spec.Load().Address).Msg("accept failed; trying again")
+		time.Sleep(wait)
+		wait = min(2*wait, time.Second)
+	}
+}
+
+// start gives an accepted connection its goroutine.
+func (l *listener) start(nc net.Conn) *conn {
+	c := &conn{server: l.server, from: l, nc: netio.New(nc)}
+	c.peer = addrPort(nc.RemoteAddr())
+	c.text = []byte(c.peer.Addr().String())
+	return c
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	if t, ok := a.(*net.TCPAddr); ok {
+		ap := t.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port())
+	}
+	// A unix socket's peer is this machine.
+	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
+}
+
+// handshake lays TLS over the connection where the listener asks for it.
+func (c *conn) handshake() error {
+	config := c.from.spec.Load().TLS
+	if config == nil {
+		return nil
+	}
+	t := tls.Server(c.nc, config)
+	_ = t.SetDeadline(time.Now().Add(handshakeTime))
+	if err := t.Handshake(); err != nil {
+		return err
+	}
+	_ = t.SetDeadline(time.Time{})
+	c.nc, c.secure = netio.New(t), true
+	return nil
+}
+
+// handshakeTime is how long a TLS handshake may take.
+const handshakeTime = 5 * time.Second

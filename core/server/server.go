@@ -1,0 +1,229 @@
+// Package server is weir's shell: it listens, holds the one pointer to the plan of the moment, swaps it on reload and
+// drains at the end.
+package server
+
+import (
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/weirproxy/weir/core/plan"
+)
+
+// Server serves one plan at a time. All methods may be called concurrently; reloads wait for one another.
+type Server struct {
+	log      zerolog.Logger
+	plan     atomic.Pointer[plan.Plan]
+	draining atomic.Bool
+
+	reload    sync.Mutex
+	listeners map[string]*listener
+
+	mu      sync.Mutex
+	conns   map[*conn]struct{}
+	open    atomic.Int64
+	refused atomic.Int64
+	empty   chan struct{}
+}
+
+// New makes a server that serves p once Listen has been called. The server owns p.
+func New(p *plan.Plan, log zerolog.Logger) *Server {
+	s := &Server{log: log, listeners: map[string]*listener{}, conns: map[*conn]struct{}{}}
+	s.plan.Store(p)
+	return s
+}
+
+// Plan is the plan of the moment, not pinned: its plain data may be read.
+func (s *Server) Plan() *plan.Plan { return s.plan.Load() }
+
+// pin takes hold of the plan of the moment; the caller calls Unpin.
+func (s *Server) pin() *plan.Plan {
+	for {
+		if p := s.plan.Load(); p.Pin() {
+			return p
+		}
+	}
+}
+
+// Listen binds the plan's addresses and serves. If one can't be bound, none is.
+func (s *Server) Listen() error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	p := s.plan.Load()
+	bound, err := s.bindNew(p)
+	if err != nil {
+		return err
+	}
+	s.serve(bound)
+	return nil
+}
+
+// Swap makes p the plan of the moment. Addresses that are new are bound first; if that fails nothing has changed, and p
+// stays the caller's. The old plan is closed when its last exchange has ended.
+func (s *Server) Swap(p *plan.Plan) error {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	if s.draining.Load() {
+		return errors.New("draining")
+	}
+	bound, err := s.bindNew(p)
+	if err != nil {
+		return err
+	}
+	for i := range p.Listeners {
+		if l := s.listeners[p.Listeners[i].Address]; l != nil {
+			l.spec.Store(&p.Listeners[i])
+		}
+	}
+	old := s.plan.Swap(p)
+	s.serve(bound)
+	s.closeUnnamed(p)
+	old.Retire()
+	return nil
+}
+
+// bindNew binds the addresses of p that are not bound yet, all or none.
+func (s *Server) bindNew(p *plan.Plan) ([]*listener, error) {
+	var bound []*listener
+	for i := range p.Listeners {
+		spec := &p.Listeners[i]
+		if s.listeners[spec.Address] != nil {
+			continue
+		}
+		ln, err := bind(spec)
+		if err != nil {
+			for _, l := range bound {
+				_ = l.ln.Close()
+			}
+			return nil, spec.Pos.Errorf("listen on %s: %v", spec.Address, unwrapOp(err))
+		}
+		l := &listener{server: s, ln: ln, done: make(chan struct{})}
+		l.spec.Store(spec)
+		bound = append(bound, l)
+	}
+	return bound, nil
+}
+
+// unwrapOp takes the address out of an error that will be printed beside it.
+func unwrapOp(err error) error {
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}
+
+func (s *Server) serve(bound []*listener) {
+	for _, l := range bound {
+		s.listeners[l.spec.Load().Address] = l
+		go l.accept()
+	}
+}
+
+func (s *Server) closeUnnamed(p *plan.Plan) {
+	named := map[string]bool{}
+	for i := range p.Listeners {
+		named[p.Listeners[i].Address] = true
+	}
+	for address, l := range s.listeners {
+		if !named[address] {
+			_ = l.ln.Close()
+			<-l.done
+			delete(s.listeners, address)
+		}
+	}
+}
+
+// Addresses gives where the server listens: for each address of the configuration the one that was bound.
+func (s *Server) Addresses() map[string]net.Addr {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	all := map[string]net.Addr{}
+	for address, l := range s.listeners {
+		all[address] = l.ln.Addr()
+	}
+	return all
+}
+
+// Connections counts the clients' connections that are open, and those refused because there were too many.
+func (s *Server) Connections() (open, refused int64) { return s.open.Load(), s.refused.Load() }
+
+// admit counts a connection and serves it, or closes it when there are too many.
+func (s *Server) admit(l *listener, nc net.Conn) {
+	if n, most := s.open.Add(1), s.plan.Load().Connections; most > 0 && n > most {
+		s.open.Add(-1)
+		s.refused.Add(1)
+		_ = nc.Close()
+		return
+	}
+	c := l.start(nc)
+	s.mu.Lock()
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	go func() {
+		if err := c.handshake(); err != nil {
+			_ = c.nc.Close()
+			s.left(c)
+			return
+		}
+		c.serve()
+	}()
+}
+
+// left forgets a connection that has ended.
+func (s *Server) left(c *conn) {
+	s.mu.Lock()
+	delete(s.conns, c)
+	if len(s.conns) == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+	s.mu.Unlock()
+	s.open.Add(-1)
+}
+
+// Drain ends the server: no connection is accepted any more, idle ones are closed, busy ones end after their answer, and
+// what is left after wait is cut. It reports how many were cut. The plan is retired.
+func (s *Server) Drain(wait time.Duration) (cut int) {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	s.draining.Store(true)
+	for address, l := range s.listeners {
+		_ = l.ln.Close()
+		<-l.done
+		delete(s.listeners, address)
+	}
+	gone := make(chan struct{})
+	s.mu.Lock()
+	if len(s.conns) == 0 {
+		close(gone)
+	} else {
+		s.empty = gone
+	}
+	for c := range s.conns {
+		if c.state.Load() == idle {
+			// A request that came just now is still answered: only waiting for one ends.
+			c.nc.AbortRead()
+		}
+	}
+	s.mu.Unlock()
+	select {
+	case <-gone:
+	case <-time.After(wait):
+		s.mu.Lock()
+		cut = len(s.conns)
+		for c := range s.conns {
+			c.nc.Abort()
+		}
+		s.mu.Unlock()
+		if cut > 0 {
+			<-gone
+		}
+	}
+	s.plan.Load().Retire()
+	return cut
+}

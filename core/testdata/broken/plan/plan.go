@@ -1,0 +1,3 @@
+package plan
+
+import _ "github.com/weirproxy/weir/core/coretest"

@@ -1,0 +1,3 @@
+package unit
+
+import _ "github.com/weirproxy/weir/core/config"

@@ -1,0 +1,280 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/netio"
+	"github.com/weirproxy/weir/core/pool"
+	"github.com/weirproxy/weir/core/wire"
+)
+
+// Call is one exchange's use of an upstream, from Send to Close. It belongs to the goroutine that serves the exchange.
+type Call struct {
+	u      *Upstream
+	x      *exchange.Exchange
+	ep     *Endpoint
+	ticket Ticket
+	conn   *conn
+	host   []byte // nil: the endpoint's own
+
+	uploads bool          // an uploader was started
+	joined  bool          // and has ended
+	sent    error         // how the upload ended; read after it was joined
+	ended   chan struct{} // the uploader's end
+}
+
+var calls = sync.Pool{New: func() any { return &Call{ended: make(chan struct{}, 1)} }}
+
+// Send sends x's request to an endpoint of u and reads the head of the answer into x.Response, whose Body streams the
+// rest. host is what Host will say; nil is the endpoint's own name. The body is sent while it is pulled, and the answer
+// may come before its end. The caller always closes the Call that it gets; on an error there is none.
+func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
+	if now := u.flight.n.Add(1); u.max > 0 && now > u.max {
+		u.flight.n.Add(-1)
+		return nil, errBusy
+	}
+	n, ticket, err := u.pick()
+	if err != nil {
+		u.flight.n.Add(-1)
+		return nil, err
+	}
+	ep := u.endpoints[n]
+	x.Record.EndpointIndex = n
+	k := calls.Get().(*Call)
+	*k = Call{u: u, x: x, ep: ep, ticket: ticket, host: host, ended: k.ended}
+	x.Record.Upstream, x.Record.Endpoint = u.Name, ep.Name
+	x.Record.UpstreamStart = clock.Nano()
+	began, err := k.try(false)
+	if err != nil && !began && k.mayRepeat(err) {
+		k.dropConn()
+		_, err = k.try(true)
+	}
+	if err != nil {
+		k.Close(err)
+		return nil, err
+	}
+	return k, nil
+}
+
+// mayRepeat allows one more try on a new connection when a kept one turned out dead: the endpoint closed it while the
+// request was on its way. Only for a request that may be sent twice and of whose body nothing was sent (RFC 9110 §9.2.2).
+func (k *Call) mayRepeat(err error) bool {
+	if k.conn == nil || !k.conn.reused || k.uploads || !k.x.Request.Body.Empty() || k.x.Cause() != nil {
+		return false
+	}
+	if kind := fault.KindOf(err); kind != fault.UpstreamReset && kind != fault.ResponseTruncated {
+		return false
+	}
+	switch string(k.x.Request.Method) {
+	case "GET", "HEAD", "OPTIONS":
+		return true
+	}
+	return false
+}
+
+// try sends the request over one connection and reads the head of the answer.
+func (k *Call) try(fresh bool) (began bool, err error) {
+	x := k.x
+	x.Record.Tries++
+	k.ep.requests.Add(1)
+	if k.conn, err = k.ep.acquire(fresh); err != nil {
+		return false, err
+	}
+	k.conn.requests++
+	k.conn.last = false
+	x.Bind(exchange.UpstreamLeg, k.conn.c)
+	if err := k.sendHead(); err != nil {
+		return false, err
+	}
+	began, err = k.conn.readHead(x, &k.u.limits)
+	if err != nil && k.uploads && (errors.Is(err, netio.ErrAborted) || !x.Uploading.Load()) {
+		// What broke the upload is the better reason: the upstream's end is often only its echo.
+		if sent := k.join(); sent != nil && !began {
+			err = sent
+		}
+	}
+	if err != nil {
+		if cause := x.Cause(); cause != nil {
+			err = cause
+		}
+	}
+	return began, err
+}
+
+// sendHead sends the head and, if it is at hand, the whole body in one write; else a goroutine streams the body.
+func (k *Call) sendHead() error {
+	r := &k.x.Request
+	host := k.host
+	if host == nil {
+		host = k.ep.Host
+	}
+	size := pool.Medium
+	if r.Header.Bytes()+4*r.Header.Len()+len(r.Target) > pool.Medium/2 {
+		size = pool.Large
+	}
+	buf := pool.Acquire(size)
+	out := wire.AppendRequest(buf[:0], r, host, r.Body.Length)
+	if !r.Body.Empty() && (r.Body.Length < 0 || !r.Body.Whole() || int64(len(out))+r.Body.Length > int64(size)) {
+		k.uploads = true
+		k.x.Uploading.Store(true)
+		go k.upload(buf, out)
+		return nil
+	}
+	var err error
+	for err == nil {
+		var p []byte
+		p, err = r.Body.Next(buf[len(out):cap(buf)])
+		out = append(out, p...)
+	}
+	if err == io.EOF {
+		err = k.write(out)
+	}
+	pool.Release(buf)
+	return err
+}
+
+// upload writes out, which lies in buf, and then the body as it is pulled. Its end is told by k.ended.
+func (k *Call) upload(buf, out []byte) {
+	k.sent = k.stream(buf, out)
+	pool.Release(buf)
+	if k.sent != nil && fault.KindOf(k.sent).Source() != fault.Upstream {
+		// The request can't be completed: the upstream must not take it for a whole one.
+		k.conn.c.Abort()
+	}
+	k.x.Uploading.Store(false)
+	k.ended <- struct{}{}
+}
+
+func (k *Call) stream(buf, out []byte) error {
+	body := &k.x.Request.Body
+	chunked := body.Length < 0
+	piece := pool.Acquire(pool.Medium)
+	defer func() { pool.Release(piece) }()
+	for {
+		p, err := body.Next(piece)
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			_ = k.write(out)
+			return err
+		}
+		if chunked {
+			out = wire.AppendChunkSize(out, len(p))
+		}
+		if len(out)+len(p)+2 <= cap(buf) {
+			out = append(out, p...)
+		} else {
+			if err := k.write(out); err != nil {
+				return err
+			}
+			if out = buf[:0]; chunked {
+				if err := k.write(p); err != nil {
+					return err
+				}
+			} else {
+				out = append(out, p...)
+			}
+		}
+		if chunked {
+			out = append(out, "\r\n"...)
+		}
+		if !body.Whole() {
+			if err := k.write(out); err != nil {
+				return err
+			}
+			out = buf[:0]
+		}
+	}
+	if chunked {
+		out = wire.AppendLastChunk(out, &k.x.Request.Trailer)
+	}
+	return k.write(out)
+}
+
+func (k *Call) write(p []byte) error {
+	if len(p) == 0 {
+		return nil
+	}
+	k.conn.c.WriteBy(clock.Nano(), k.ep.transport.Idle)
+	if _, err := k.conn.c.Write(p); err != nil {
+		return wire.Blame(wire.FromUpstream, err)
+	}
+	return nil
+}
+
+// join waits for the uploader and gives its error.
+func (k *Call) join() error {
+	if k.uploads && !k.joined {
+		<-k.ended
+		k.joined = true
+	}
+	return k.sent
+}
+
+// Uploaded reports whether the request has been sent to its end, without waiting.
+func (k *Call) Uploaded() bool { return !k.x.Uploading.Load() }
+
+// Tunnel hands over the connection of an answer 101, and what was read of it beyond the head. The call is closed as ever.
+func (k *Call) Tunnel() (c *netio.Conn, ahead []byte) {
+	k.conn.last = true
+	return k.conn.c, k.conn.body.Ahead()
+}
+
+// Close ends the call: the connection is kept if another request can follow, the breaker learns how it went. err is what
+// went wrong with the exchange, nil if nothing did. An upload under way is ended, and with it reading from the client.
+func (k *Call) Close(err error) {
+	x := k.x
+	if k.uploads && !k.joined {
+		if x.Uploading.Load() {
+			k.conn.c.Abort()
+			x.AbortClientRead()
+		}
+		k.join()
+	}
+	x.Bind(exchange.UpstreamLeg, nil)
+	kind := fault.KindOf(err)
+	how := outcome(x, kind)
+	if how == OutcomeFailure {
+		k.ep.failures.Add(1)
+	}
+	if k.ep.Breaker != nil {
+		k.ep.Breaker.Done(k.ticket, how, clock.Nano())
+	}
+	if k.conn != nil {
+		if c := k.conn; err == nil && k.sent == nil && !c.last && c.body.Done() && len(c.body.Ahead()) == 0 && !c.c.Aborted() {
+			c.body.Release()
+			k.ep.release(c)
+		} else {
+			k.dropConn()
+		}
+	}
+	k.u.flight.n.Add(-1)
+	*k = Call{ended: k.ended}
+	calls.Put(k)
+}
+
+func (k *Call) dropConn() {
+	k.x.Bind(exchange.UpstreamLeg, nil)
+	k.conn.body.Release()
+	_ = k.conn.c.Close()
+	k.conn = nil
+}
+
+// outcome says what the breaker learns: nothing from a client's or a filter's doing.
+func outcome(x *exchange.Exchange, kind fault.Kind) Outcome {
+	switch {
+	case kind.Punish():
+		return OutcomeFailure
+	case kind != fault.None:
+		return OutcomeNeutral
+	case x.Record.UpstreamStatus >= 500:
+		return OutcomeFailure
+	}
+	return OutcomeSuccess
+}

@@ -1,0 +1,114 @@
+// Package upstream carries exchanges to the servers behind weir: it picks an endpoint, lends a connection, sends the
+// request, streams its body and reads the answer's head. Why it is no fasthttp.HostClient: see RATIONALE.md.
+package upstream
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/fault"
+)
+
+// Options name one upstream.
+type Options struct {
+	Name        string
+	Endpoints   []EndpointOptions
+	Transport   Transport
+	Breaker     *BreakerOptions // nil: no breaker
+	MaxInFlight int64           // 0: no limit
+}
+
+// Upstream is a set of endpoints that one plan names. Safe for concurrent use until Close.
+type Upstream struct {
+	Name string
+
+	registry  *Registry
+	endpoints []*Endpoint
+	turns     []uint16 // indices into endpoints, each as often as its weight, spread evenly
+	next      atomic.Uint32
+	flight    *flight
+	max       int64
+	limits    transportLimits
+}
+
+var (
+	errOpen = fault.New(fault.BreakerOpen, "every endpoint's breaker is open")
+	errBusy = fault.New(fault.UpstreamBusy, "max_in_flight reached")
+)
+
+// Open builds an upstream on what the registry still holds of it. The caller closes it.
+func Open(r *Registry, o Options) (*Upstream, error) {
+	if len(o.Endpoints) == 0 {
+		return nil, errors.New("no endpoints")
+	}
+	t := o.Transport.withDefaults()
+	u := &Upstream{Name: o.Name, registry: r, flight: r.flight(o.Name), max: o.MaxInFlight, limits: limitsOf(t)}
+	weights := make([]int, len(o.Endpoints))
+	for i, e := range o.Endpoints {
+		u.endpoints = append(u.endpoints, r.endpoint(o.Name, e, t, o.Breaker))
+		weights[i] = max(e.Weight, 1)
+	}
+	u.turns = spread(weights)
+	return u, nil
+}
+
+// Close lets go of the endpoints. Calls under way end on their own.
+func (u *Upstream) Close() error {
+	for _, e := range u.endpoints {
+		u.registry.drop(e)
+	}
+	u.registry.land(u.Name, u.flight)
+	return nil
+}
+
+// Endpoints lists the endpoints in the order of the configuration.
+func (u *Upstream) Endpoints() []*Endpoint { return u.endpoints }
+
+// pick takes the next turn's endpoint, or the first after it whose breaker lets a request through.
+func (u *Upstream) pick() (int, Ticket, error) {
+	now := clock.Nano()
+	turn := int(u.next.Add(1)-1) % len(u.turns)
+	first := int(u.turns[turn])
+	for i := range u.endpoints {
+		n := (first + i) % len(u.endpoints)
+		b := u.endpoints[n].Breaker
+		if b == nil {
+			return n, Ticket{}, nil
+		}
+		if t, ok := b.Allow(now); ok {
+			return n, t, nil
+		}
+	}
+	return 0, Ticket{}, errOpen
+}
+
+// spread lays out turns so that endpoint i has weights[i] of them and no endpoint's turns are bunched (the smooth
+// weighted order that nginx made common).
+func spread(weights []int) []uint16 {
+	total := 0
+	for _, w := range weights {
+		total += w
+	}
+	for total > 4096 {
+		total = 0
+		for i := range weights {
+			weights[i] = max(weights[i]/2, 1)
+			total += weights[i]
+		}
+	}
+	current := make([]int, len(weights))
+	turns := make([]uint16, 0, total)
+	for range total {
+		best := 0
+		for i, w := range weights {
+			current[i] += w
+			if current[i] > current[best] {
+				best = i
+			}
+		}
+		current[best] -= total
+		turns = append(turns, uint16(best))
+	}
+	return turns
+}

@@ -1,0 +1,263 @@
+// Package wasm runs WebAssembly guests that cannot hurt the node: their CPU is metered, their memory capped, and a
+// crash costs one instance.
+//
+// An Engine loads modules; a Module is compiled once however often it is loaded and makes Instances; a Stock keeps a
+// bounded number of instances ready. Nothing here knows what guests are for: host functions are handed in by the caller.
+package wasm
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"unsafe"
+
+	"github.com/tetratelabs/wazero"
+	"github.com/tetratelabs/wazero/api"
+	"github.com/tetratelabs/wazero/experimental"
+
+	"github.com/weirproxy/weir/core/wasm/meter"
+)
+
+// Options configures an Engine.
+type Options struct {
+	// CacheDir keeps compiled code between processes. It is made with mode 0700 if missing. What lies in it is run as
+	// native code: nobody else may write there. Empty: compiled code lives as long as its module.
+	CacheDir string
+	// Rate is the fuel a core burns in a microsecond. Zero: measured by OpenEngine, which takes up to 20 ms.
+	Rate int64
+}
+
+// Engine loads modules. One serves a process. Its methods may be called concurrently.
+type Engine struct {
+	cacheDir string
+	rate     int64
+	compile  chan struct{} // one compilation at a time, so that a reload leaves cores to traffic
+
+	mu     sync.Mutex
+	codes  map[codeKey]*code
+	closed bool
+}
+
+// OpenEngine makes an engine and, unless Options.Rate is given, measures how fast this machine burns fuel.
+func OpenEngine(o Options) (*Engine, error) {
+	e := &Engine{cacheDir: o.CacheDir, rate: o.Rate, compile: make(chan struct{}, 1), codes: map[codeKey]*code{}}
+	if e.cacheDir != "" {
+		c, err := wazero.NewCompilationCacheWithDir(e.cacheDir)
+		if err != nil {
+			return nil, fmt.Errorf("open wasm cache %s: %w", e.cacheDir, err)
+		}
+		_ = c.Close(context.Background())
+	}
+	if e.rate <= 0 {
+		r, err := calibrate()
+		if err != nil {
+			return nil, fmt.Errorf("calibrate fuel: %w", err)
+		}
+		e.rate = r
+	}
+	return e, nil
+}
+
+// Rate is the fuel a core burns in a microsecond.
+func (e *Engine) Rate() int64 { return e.rate }
+
+// Close refuses further loads. Modules and instances still open keep working until they are closed; their number is
+// the error.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	if n := len(e.codes); n > 0 {
+		return fmt.Errorf("close wasm engine: %d modules still open", n)
+	}
+	return nil
+}
+
+// errClosed is what a closed engine, module, instance or stock answers.
+var errClosed = errors.New("closed")
+
+// codeKey is all that the compiled form of a module depends on. Host functions are compared by the identity of the
+// slice that lists them.
+type codeKey struct {
+	hash  [sha256.Size]byte
+	hosts *HostFunc
+	n     int
+}
+
+// code is a compiled module with the runtime it lives in. It is counted: by the Modules loaded from it and by their
+// instances.
+type code struct {
+	e        *Engine
+	key      codeKey
+	refs     int // guarded by e.mu
+	runtime  wazero.Runtime
+	cache    wazero.CompilationCache
+	compiled wazero.CompiledModule
+	info     meter.Info
+	memory   uint64 // cap in bytes
+	stack    int64
+}
+
+func keyOf(b []byte, o *ModuleOptions) codeKey {
+	h := sha256.New()
+	h.Write(b)
+	var n [16 * 8]byte
+	l := &o.Limits
+	for i, v := range []uint64{meter.Version, o.Memory, uint64(o.Stack), uint64(l.Module), uint64(l.Functions),
+		uint64(l.Body), uint64(l.Locals), uint64(l.Types), uint64(l.Imports), uint64(l.Exports), uint64(l.Globals),
+		uint64(l.Segments), uint64(l.Tables), uint64(l.TableEntries)} {
+		binary.LittleEndian.PutUint64(n[8*i:], v)
+	}
+	h.Write(n[:])
+	k := codeKey{hosts: unsafe.SliceData(o.Host), n: len(o.Host)}
+	h.Sum(k.hash[:0])
+	return k
+}
+
+// Load rewrites, checks and compiles a module, or shares the compiled code of one loaded before from the same bytes
+// with the same limits and the same slice of host functions. It runs no guest code. The bytes are not kept. Compiling
+// cannot be interrupted; ctx bounds the wait for other compilations.
+func (e *Engine) Load(ctx context.Context, b []byte, o ModuleOptions) (*Module, error) {
+	o.setDefaults()
+	key := keyOf(b, &o)
+	select {
+	case e.compile <- struct{}{}:
+		defer func() { <-e.compile }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("load module %s: %w", o.Name, ctx.Err())
+	}
+	e.mu.Lock()
+	c, closed := e.codes[key], e.closed
+	if c != nil {
+		c.refs++
+	}
+	e.mu.Unlock()
+	if closed {
+		if c != nil {
+			c.release()
+		}
+		return nil, fmt.Errorf("load module %s: engine %w", o.Name, errClosed)
+	}
+	if c == nil {
+		var err error
+		if c, err = e.build(b, key, &o); err != nil {
+			return nil, fmt.Errorf("load module %s: %w", o.Name, err)
+		}
+		e.mu.Lock()
+		e.codes[key] = c
+		e.mu.Unlock()
+	}
+	return newModule(c, o), nil
+}
+
+// build compiles what Load found no code for.
+func (e *Engine) build(b []byte, key codeKey, o *ModuleOptions) (*code, error) {
+	limits := o.Limits
+	// One page over the cap: so it is the allocator, which takes note, that refuses what is too much.
+	limits.MemoryPages = uint32(o.Memory/meter.PageSize) + 1
+	limits.Stack = o.Stack
+	out, info, err := meter.Rewrite(b, limits)
+	if err != nil {
+		return nil, err
+	}
+	if uint64(info.MinPages)*meter.PageSize > o.Memory {
+		return nil, fmt.Errorf("memory starts with %d bytes, at most %d allowed", uint64(info.MinPages)*meter.PageSize, o.Memory)
+	}
+	hosts, err := link(info.Imports, o.Host)
+	if err != nil {
+		return nil, err
+	}
+	c := &code{e: e, key: key, refs: 1, info: info, memory: o.Memory, stack: o.Stack}
+	if e.cacheDir != "" {
+		// A cache that cannot be read must not keep a good module from loading: once more without.
+		if err = c.open(out, hosts, e.cacheDir, limits.MemoryPages); err == nil {
+			return c, nil
+		}
+	}
+	if err = c.open(out, hosts, "", limits.MemoryPages); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *code) open(b []byte, hosts []HostFunc, cacheDir string, pages uint32) (err error) {
+	ctx := context.Background()
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("compile: %v", r)
+		}
+		if err != nil {
+			c.close()
+		}
+	}()
+	cfg := wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2).WithMemoryLimitPages(pages).
+		WithDebugInfoEnabled(false)
+	if cacheDir != "" {
+		if c.cache, err = wazero.NewCompilationCacheWithDir(cacheDir); err != nil {
+			return err
+		}
+		cfg = cfg.WithCompilationCache(c.cache)
+	}
+	c.runtime = wazero.NewRuntimeWithConfig(ctx, cfg)
+	if err = c.hostModules(ctx, hosts); err != nil {
+		return err
+	}
+	c.compiled, err = c.runtime.CompileModule(experimental.WithCompilationWorkers(ctx, 1), b)
+	return err
+}
+
+// hostModules instantiates what the module imports, and nothing more.
+func (c *code) hostModules(ctx context.Context, hosts []HostFunc) error {
+	byModule := map[string]wazero.HostModuleBuilder{}
+	for _, h := range append(hosts, HostFunc{Module: meter.ImportModule, Name: meter.ImportName, Fn: outOfFuel}) {
+		b := byModule[h.Module]
+		if b == nil {
+			b = c.runtime.NewHostModuleBuilder(h.Module)
+			byModule[h.Module] = b
+		}
+		b.NewFunctionBuilder().WithGoModuleFunction(h.Fn, h.Params, h.Results).WithName(h.Name).Export(h.Name)
+	}
+	for name, b := range byModule {
+		if _, err := b.Instantiate(ctx); err != nil {
+			return fmt.Errorf("provide host module %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// close frees the runtime and all that was made in it.
+func (c *code) close() {
+	ctx := context.Background()
+	if c.compiled != nil {
+		_ = c.compiled.Close(ctx)
+	}
+	if c.runtime != nil {
+		_ = c.runtime.Close(ctx)
+	}
+	if c.cache != nil {
+		_ = c.cache.Close(ctx)
+	}
+	c.compiled, c.runtime, c.cache = nil, nil, nil
+}
+
+func (c *code) retain() {
+	c.e.mu.Lock()
+	c.refs++
+	c.e.mu.Unlock()
+}
+
+func (c *code) release() {
+	c.e.mu.Lock()
+	c.refs--
+	last := c.refs == 0
+	if last {
+		delete(c.e.codes, c.key)
+	}
+	c.e.mu.Unlock()
+	if last {
+		c.close()
+	}
+}

@@ -1,0 +1,187 @@
+package wasm
+
+import (
+	"syscall"
+	"time"
+
+	"github.com/tetratelabs/wazero/api"
+)
+
+const (
+	// sliceMost is the longest a guest runs without coming back to the host, in nanoseconds: the pause it can cause the
+	// garbage collector.
+	sliceMost = int64(100 * time.Microsecond)
+	// sliceFirst is the fuel of a call's first slice, in nanoseconds. No clock is read before it ends, so calls shorter
+	// than this pay nothing for it; and it bounds what code far slower than calibrated can win unseen.
+	sliceFirst = int64(4 * time.Microsecond)
+	// sliceFresh is the first slice over memory never touched: a page fault takes a thousand times what the store costs
+	// in fuel.
+	sliceFresh = int64(500 * time.Nanosecond)
+	// sliceLeast keeps the slices of very slow code from being all refill.
+	sliceLeast = int64(200 * time.Nanosecond)
+	// overcharge is how many times its budget a call may burn in fuel while the clock says that the budget is not spent:
+	// static counts charge too much for branches not taken.
+	overcharge = 4
+	// blindMost is the most that is held against a call for the time before the first look at the clock.
+	blindMost = int64(500 * time.Microsecond)
+	// backstop is added to the budget to bound a call in wall time, pauses apart.
+	backstop = int64(10 * time.Second)
+)
+
+// gauge bounds what one guest call spends. The clock of the thread is the measure, fuel says when to look at it: between
+// two looks the guest cannot be preempted, so the thread's clock counts the guest alone, and no pause of the process
+// counts at all. But on the way into the host the scheduler may run other goroutines on the same thread first. An
+// interval that took far longer than its fuel says is therefore set aside as doubt and checked by a short probe: slow
+// code is still slow then, and pays for both.
+type gauge struct {
+	fuel  api.MutableGlobal
+	depth api.MutableGlobal
+	rate  int64 // fuel in a microsecond
+
+	budget  int64 // ns
+	spent   int64 // ns, by the clock as far as there is one
+	nominal int64 // ns, by fuel alone
+	granted int64 // fuel of the running slice
+	last    int64 // ns of the running slice
+	slow    int64 // clock time per fuel time, in sixteenths, of late
+	blind   int64 // ns by fuel before the first look at the clock
+	doubt   int64 // ns set aside
+	excused int64 // ns of doubt the probe did not confirm
+	probing bool
+	refills int
+
+	mark   int64 // thread clock at the start of the interval
+	tid    int   // its thread, 0 for none
+	carry  int64 // clock time of the interval before a pause
+	began  time.Time
+	paused time.Time
+	away   time.Duration
+	long   bool // the call before this one came to a refill
+	ts     syscall.Timespec
+}
+
+func (g *gauge) toFuel(ns int64) int64 { return ns*g.rate/1000 + 1 }
+
+func (g *gauge) toNanos(fuel int64) int64 { return fuel * 1000 / g.rate }
+
+// start opens a call with a budget in nanoseconds. Fresh says that the instance has hardly run yet.
+func (g *gauge) start(budget int64, fresh bool) {
+	g.budget, g.spent, g.nominal = budget, 0, 0
+	first := sliceFirst
+	if fresh {
+		first = sliceFresh
+	}
+	g.grant(min(first, budget))
+	g.tid, g.carry = 0, 0
+	if g.refills > 0 {
+		g.slow, g.blind, g.doubt, g.excused, g.probing, g.refills = 16, 0, 0, 0, false, 0
+		// What came to a refill last time likely does again: then the first interval is worth two reads of the clock.
+		g.mark, g.tid = threadClock(&g.ts)
+	}
+}
+
+// stop closes a call and returns what it spent.
+func (g *gauge) stop() int64 {
+	used := g.toNanos(g.granted - int64(g.fuel.Get()))
+	if g.refills > 0 {
+		used = used * g.slow / 16
+	}
+	return g.spent + used
+}
+
+// refill is called by the guest when its fuel or its stack has run out. It grants a slice or panics.
+func (g *gauge) refill(grown bool) {
+	if int64(g.depth.Get()) < 0 {
+		panic(ErrDepth)
+	}
+	want := g.toNanos(g.granted - int64(g.fuel.Get()))
+	g.granted = int64(g.fuel.Get()) // booked
+	now, tid := threadClock(&g.ts)
+	if g.refills == 0 {
+		g.began, g.away = time.Now(), 0
+	}
+	g.refills++
+	g.nominal += want
+	g.account(want, now, tid)
+	g.carry, g.mark, g.tid = 0, now, tid
+	if g.spent >= g.budget || g.nominal >= overcharge*g.budget {
+		panic(ErrBudget)
+	}
+	if int64(time.Since(g.began)-g.away) > g.budget+backstop {
+		panic(ErrBudget)
+	}
+	next := min(min(sliceMost, g.budget-g.spent)*16/g.slow, 2*g.last)
+	if g.probing {
+		next = min(next, g.last/2)
+	}
+	if grown {
+		next = min(next, sliceFresh)
+	}
+	g.grant(max(next, sliceLeast))
+}
+
+func (g *gauge) grant(ns int64) {
+	g.last = ns
+	g.granted = g.toFuel(ns)
+	g.fuel.Set(uint64(g.granted))
+}
+
+// account books the interval that ends now and burned want nanoseconds' worth of fuel.
+func (g *gauge) account(want, now int64, tid int) {
+	if tid == 0 || g.tid != tid {
+		// No clock, no mark yet, or another thread: fuel is all there is.
+		took := max(g.carry, want)
+		if tid != 0 {
+			// What is charged ahead of its cost, like the pages of a grown memory, the clock will see when it comes.
+			took = max(g.carry, min(want, 2*g.last))
+		}
+		if g.refills == 1 {
+			g.blind = took
+		}
+		g.spent += took
+		return
+	}
+	took := g.carry + now - g.mark
+	ratio := max(took*16/max(want, 1), 16)
+	if g.probing {
+		g.probing = false
+		if ratio > 4*g.slow || g.excused+g.doubt > g.budget {
+			// Confirmed. What ran before the clock was looked at may have been as slow.
+			g.spent += g.doubt + took + min(g.blind*(ratio/16-1), blindMost)
+			g.slow, g.blind, g.doubt = ratio, 0, 0
+			return
+		}
+		g.excused += g.doubt
+		g.doubt = 0
+	} else if expected := want * g.slow / 16; took > 8*expected+20_000 {
+		g.spent += expected
+		g.doubt += took - expected
+		g.probing = true
+		return
+	}
+	g.spent += took
+	if ratio >= g.slow {
+		g.slow = ratio
+	} else {
+		g.slow -= (g.slow - ratio) / 4
+	}
+}
+
+// pause stops the clock for a host function that blocks.
+func (g *gauge) pause() {
+	now, tid := threadClock(&g.ts)
+	if g.tid != 0 && g.tid == tid {
+		g.carry += now - g.mark
+	}
+	g.paused = time.Now()
+}
+
+func (g *gauge) resume() {
+	g.mark, g.tid = threadClock(&g.ts)
+	g.away += time.Since(g.paused)
+}
+
+// burn charges host work to the guest.
+func (g *gauge) burn(ns int64) {
+	g.fuel.Set(g.fuel.Get() - uint64(g.toFuel(ns)))
+}

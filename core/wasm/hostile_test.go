@@ -1,0 +1,74 @@
+package wasm
+
+import (
+	"errors"
+	"runtime"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// spent runs fn on a locked thread and returns the CPU time of the thread.
+func spent(fn func()) time.Duration {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var ts syscall.Timespec
+	before, _ := threadClock(&ts)
+	fn()
+	after, tid := threadClock(&ts)
+	if tid == 0 {
+		return 0
+	}
+	return time.Duration(after - before)
+}
+
+// The bound is budget + 1 ms at p99; a machine that runs the tests beside other work needs slack for the trap's own
+// garbage.
+const stopSlack = 3 * ms
+
+func TestHostileCallsStopAtBudget(t *testing.T) {
+	runs := 100
+	if testing.Short() {
+		runs = 10
+	}
+	m := load(t, hostile("allocate"), ModuleOptions{Host: []HostFunc{hostFunc("allocate", func(in *Instance) {
+		f, err := in.Func("spin")
+		if err != nil {
+			panic(err)
+		}
+		if err := in.Call(f, time.Hour, nil); err != nil {
+			panic(err)
+		}
+	})}})
+	budget := 5 * ms
+	for _, name := range []string{"spin", "loop_allocate", "recurse", "recurse_live", "fill", "copy", "grow", "grow_touch",
+		"tablegrow", "loads", "stores", "divide"} {
+		t.Run(name, func(t *testing.T) {
+			var over []time.Duration
+			var stopped error
+			for range runs {
+				in, err := m.Instantiate(nocontext, InstanceOptions{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				f := lookup(t, in, name)
+				took := spent(func() { stopped = in.Call(f, budget, nil) })
+				in.Close()
+				want := ErrBudget
+				if name == "recurse" || name == "recurse_live" {
+					want = ErrDepth
+				}
+				if !errors.Is(stopped, want) {
+					t.Fatalf("stopped by %v", stopped)
+				}
+				over = append(over, took)
+			}
+			slices.Sort(over)
+			t.Logf("p1 %v p50 %v p99 %v max %v", over[len(over)/100], over[len(over)/2], over[len(over)*99/100-1], over[len(over)-1])
+			if p99 := over[len(over)*99/100-1]; p99 > budget+stopSlack {
+				t.Errorf("p99 of the thread's CPU is %v for a budget of %v", p99, budget)
+			}
+		})
+	}
+}

@@ -1,0 +1,136 @@
+package httpabi
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/wasm"
+)
+
+// Open loads a module and makes a filter of it. Before it is accepted, an instance is made and given a request to work on,
+// so that a guest that can't start is told here and not by the first client. The error is one line. The bytes are not kept;
+// the caller closes the filter, and the engine after it.
+func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter, error) {
+	o.setDefaults()
+	if !bytes.HasPrefix(code, magic) {
+		return nil, errors.New("not a WebAssembly module: it does not begin with the magic number and version 1")
+	}
+	out := scan(code)
+	if out.proxyWasm() {
+		return nil, errors.New("Proxy-Wasm modules are not supported yet")
+	}
+	if err := missing(&out); err != nil {
+		return nil, err
+	}
+	f := &Filter{o: o, silent: out.empty(exportResponse)}
+	f.journal.log = o.Log.With().Str("filter", o.Name).Logger()
+	m, err := e.Load(ctx, code, wasm.ModuleOptions{
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.output,
+	})
+	if err != nil {
+		return nil, oneLine(err)
+	}
+	f.module = m
+	if err := signatures(m); err != nil {
+		_ = m.Close()
+		return nil, err
+	}
+	f.stock, err = wasm.OpenStock(ctx, m, wasm.StockOptions{
+		Max: o.Instances, Uses: instanceUses, Instance: wasm.InstanceOptions{Setup: f.setup, Ready: f.ready},
+	})
+	if err != nil {
+		_ = m.Close()
+		return nil, oneLine(err)
+	}
+	if err := f.canary(); err != nil {
+		_ = f.Close()
+		return nil, oneLine(err)
+	}
+	return f, nil
+}
+
+// missing says which exports a guest lacks.
+func missing(o *outline) error {
+	var names []string
+	if !o.memory {
+		names = append(names, "memory")
+	}
+	for _, e := range exported {
+		if _, ok := o.functions[e.name]; !ok {
+			names = append(names, e.name+e.signature)
+		}
+	}
+	if len(names) > 0 {
+		return errors.New("the module does not export " + strings.Join(names, ", ") + ": is it an http-wasm filter?")
+	}
+	return nil
+}
+
+var exported = []struct {
+	name, signature string
+	params, results []byte
+}{
+	{exportRequest, "() → (i64)", nil, []byte{i64}},
+	{exportResponse, "(i32, i32) → ()", []byte{i32, i32}, nil},
+}
+
+func signatures(m *wasm.Module) error {
+	for _, e := range exported {
+		for _, f := range m.Info().Exports {
+			if f.Name == e.name && (!slices.Equal(f.Params, e.params) || !slices.Equal(f.Results, e.results)) {
+				return fmt.Errorf("the module exports %s with another type than %s", e.name, e.signature)
+			}
+		}
+	}
+	return nil
+}
+
+// canary gives an instance a request, with the budget of a start: what is called for the first time may be slow.
+func (f *Filter) canary() error {
+	g, err := f.acquire()
+	if err != nil {
+		return err
+	}
+	x := exchange.Acquire()
+	defer exchange.Release(x)
+	x.Request.Method, x.Request.Target, x.Request.Path = []byte("GET"), slash, slash
+	x.Request.Host, x.Request.Version = []byte("localhost"), exchange.HTTP11
+	x.Request.Body.Init(0, nil)
+	x.Client.Peer = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 1)
+	x.Client.IP = x.Client.Peer.Addr()
+	x.NewRequestID()
+	g.begin(x)
+	next, err := g.callRequest(f.o.Start)
+	if err == nil && next {
+		g.setAside()
+		x.Response.Status, x.Response.Local = 200, true
+		err = g.callResponse(f.o.Start, false)
+	}
+	if err != nil {
+		var trap *wasm.Trap
+		if errors.As(err, &trap) {
+			err = trap.Err
+		}
+		g.visit = visit{}
+		f.stock.Discard(g.in)
+		return fmt.Errorf("it failed on a request made up to try it: %w", err)
+	}
+	g.reset()
+	f.stock.Put(g.in)
+	return nil
+}
+
+// oneLine keeps the first line of an error: the engine appends the guest's stack.
+func oneLine(err error) error {
+	text := err.Error()
+	if i := strings.IndexByte(text, '\n'); i >= 0 {
+		return errors.New(text[:i])
+	}
+	return err
+}

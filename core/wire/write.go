@@ -1,0 +1,109 @@
+package wire
+
+import (
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/weirproxy/weir/core/exchange"
+)
+
+// AppendRequest writes the head of r for an upstream, every byte of it ours (RFC 9112 §3, §6): host is what Host will say.
+// length is the number of body bytes to come, -1 for a chunked body.
+func AppendRequest(dst []byte, r *exchange.Request, host []byte, length int64) []byte {
+	dst = append(dst, r.Method...)
+	dst = append(dst, ' ')
+	dst = append(dst, r.Target...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(dst, host...)
+	dst = append(dst, "\r\n"...)
+	dst = appendFields(dst, &r.Header)
+	switch {
+	case r.Upgrade:
+		return append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
+	case length < 0:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	case length > 0 || expectsBody(r.Method):
+		dst = appendLength(dst, length)
+	}
+	return append(dst, "\r\n"...)
+}
+
+// expectsBody tells the methods for which no body is worth saying (RFC 9110 §8.6).
+func expectsBody(method []byte) bool {
+	switch string(method) {
+	case "POST", "PUT", "PATCH":
+		return true
+	}
+	return false
+}
+
+// AppendResponse writes the head of x's answer for a client of the given version. length is the number of body bytes to
+// come; -1 makes the body chunked for HTTP/1.1 and ended by the connection's end for HTTP/1.0. close says that the connection
+// ends after the answer.
+func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) []byte {
+	r := &x.Response
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(r.Status), 10)
+	dst = append(dst, ' ')
+	if len(r.Reason) > 0 {
+		dst = append(dst, r.Reason...)
+	} else {
+		dst = append(dst, fasthttp.StatusMessage(r.Status)...)
+	}
+	dst = append(dst, "\r\n"...)
+	dst = appendFields(dst, &r.Header)
+	head := string(x.Request.Method) == "HEAD"
+	switch {
+	case r.Status == 101:
+		return append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
+	case r.Status < 200 || r.Status == 204:
+	case r.Status == 304 || head && !r.Local:
+		if r.Declared >= 0 {
+			dst = appendLength(dst, r.Declared)
+		}
+	case length >= 0:
+		dst = appendLength(dst, length)
+	case x.Request.Version >= exchange.HTTP11:
+		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
+	}
+	switch {
+	case close:
+		dst = append(dst, "Connection: close\r\n"...)
+	case x.Request.Version == exchange.HTTP10:
+		dst = append(dst, "Connection: keep-alive\r\n"...)
+	}
+	return append(dst, "\r\n"...)
+}
+
+func appendFields(dst []byte, h *exchange.Header) []byte {
+	for i := range h.Len() {
+		f := h.At(i)
+		dst = append(dst, f.Name...)
+		dst = append(dst, ": "...)
+		dst = append(dst, f.Value...)
+		dst = append(dst, "\r\n"...)
+	}
+	return dst
+}
+
+func appendLength(dst []byte, n int64) []byte {
+	dst = append(dst, "Content-Length: "...)
+	dst = strconv.AppendInt(dst, n, 10)
+	return append(dst, "\r\n"...)
+}
+
+// AppendChunkSize writes the line before a chunk of n > 0 bytes; the chunk's bytes and a CRLF follow.
+func AppendChunkSize(dst []byte, n int) []byte {
+	dst = strconv.AppendInt(dst, int64(n), 16)
+	return append(dst, "\r\n"...)
+}
+
+// AppendLastChunk writes the end of a chunked body with the trailer fields, nil for none.
+func AppendLastChunk(dst []byte, trailer *exchange.Header) []byte {
+	dst = append(dst, "0\r\n"...)
+	if trailer != nil {
+		dst = appendFields(dst, trailer)
+	}
+	return append(dst, "\r\n"...)
+}
