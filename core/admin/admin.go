@@ -33,19 +33,15 @@ type Server struct {
 	done chan struct{}
 }
 
-// Listen binds the address and serves. network is tcp or unix.
-func Listen(network, address string, o Options) (*Server, error) {
-	ln, err := net.Listen(network, address)
-	if err != nil {
-		return nil, err
-	}
+// Serve answers on ln, which it owns from now on.
+func Serve(ln net.Listener, o Options) *Server {
 	s := &Server{o: o, ln: ln, done: make(chan struct{})}
 	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	go func() {
 		defer close(s.done)
 		_ = s.http.Serve(ln)
 	}()
-	return s, nil
+	return s
 }
 
 // Addr is where it listens.
@@ -63,32 +59,48 @@ func (s *Server) Close() error {
 	return err
 }
 
-func (s *Server) handler() http.Handler {
-	open, closed := http.NewServeMux(), http.NewServeMux()
-	open.HandleFunc("GET /health", s.health)
-	open.HandleFunc("GET /health/ready", s.ready)
-	open.Handle("/", s.authorised(closed))
-	closed.HandleFunc("GET /metrics", s.metrics)
-	closed.HandleFunc("GET /metrics/prometheus", s.metrics)
-	closed.HandleFunc("GET /routes", s.routes)
-	closed.HandleFunc("GET /upstreams", s.upstreams)
-	closed.HandleFunc("POST /reload", s.reload)
-	closed.HandleFunc("/debug/pprof/", pprof.Index)
-	closed.HandleFunc("/debug/pprof/profile", pprof.Profile)
-	closed.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return open
+// page is one thing to ask for.
+type page struct {
+	method string
+	open   bool // without the token
+	serve  http.HandlerFunc
 }
 
-func (s *Server) authorised(next http.Handler) http.Handler {
+func (s *Server) handler() http.Handler {
+	pages := map[string]page{
+		"/health":              {"GET", true, s.health},
+		"/health/ready":        {"GET", true, s.ready},
+		"/metrics":             {"GET", false, s.metrics},
+		"/metrics/prometheus":  {"GET", false, s.metrics},
+		"/routes":              {"GET", false, s.routes},
+		"/upstreams":           {"GET", false, s.upstreams},
+		"/reload":              {"POST", false, s.reload},
+		"/debug/pprof/profile": {"GET", false, pprof.Profile},
+		"/debug/pprof/trace":   {"GET", false, pprof.Trace},
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		given, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		if s.o.Token != "" && subtle.ConstantTimeCompare([]byte(given), []byte(s.o.Token)) != 1 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "Unauthorized", "message": "admin token required"})
-			return
+		p, ok := pages[r.URL.Path]
+		if !ok && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
+			p, ok = page{"GET", false, pprof.Index}, true
 		}
-		next.ServeHTTP(w, r)
+		switch {
+		case !p.open && !s.authorised(r):
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeError(w, http.StatusUnauthorized, "admin token required")
+		case !ok:
+			writeError(w, http.StatusNotFound, "there is nothing here")
+		case r.Method != p.method && !(r.Method == "HEAD" && p.method == "GET"):
+			w.Header().Set("Allow", p.method)
+			writeError(w, http.StatusMethodNotAllowed, p.method+" only")
+		default:
+			p.serve(w, r)
+		}
 	})
+}
+
+func (s *Server) authorised(r *http.Request) bool {
+	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return s.o.Token == "" || ok && subtle.ConstantTimeCompare([]byte(given), []byte(s.o.Token)) == 1
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
@@ -104,7 +116,7 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	w.Header().Set("Content-Type", observe.ContentType)
 	_, _ = w.Write(s.o.Metrics.AppendText(nil))
 }
 
@@ -141,7 +153,7 @@ type endpointView struct {
 
 func (s *Server) upstreams(w http.ResponseWriter, _ *http.Request) {
 	p := s.o.Plan()
-	var all []endpointView
+	all := []endpointView{}
 	for _, u := range p.Upstreams {
 		for _, e := range u.Endpoints() {
 			v := endpointView{Upstream: u.Name, Address: e.Name}
@@ -161,6 +173,10 @@ func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]string{"status": "reloaded"})
+}
+
+func writeError(w http.ResponseWriter, status int, message string) {
+	writeJSON(w, status, map[string]string{"error": http.StatusText(status), "message": message})
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {

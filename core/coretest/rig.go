@@ -3,6 +3,7 @@ package coretest
 import (
 	"bufio"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -32,7 +33,8 @@ type Rig struct {
 // Options of a Rig.
 type Options struct {
 	Kinds []filter.Kind
-	Env   map[string]string
+	Env   map[string]string // UPSTREAM among them for a Rig without a handler
+	Files map[string]string // beside the configuration, by name
 }
 
 // Start serves the configuration, in which ${UPSTREAM} is the upstream's host:port, and ends it with the test. A nil
@@ -40,18 +42,21 @@ type Options struct {
 func Start(t testing.TB, yaml string, handler http.Handler, o Options) *Rig {
 	t.Helper()
 	r := &Rig{T: t, File: filepath.Join(t.TempDir(), "weir.yaml"), Log: &Buffer{}, Access: &Buffer{}}
-	upstream := "127.0.0.1:1"
+	variables := map[string]string{}
+	maps.Copy(variables, o.Env)
 	if handler != nil {
 		r.Upstream = httptest.NewServer(handler)
 		t.Cleanup(r.Upstream.Close)
-		upstream = r.Upstream.Listener.Addr().String()
+		variables["UPSTREAM"] = r.Upstream.Listener.Addr().String()
 	}
 	r.Write(yaml)
-	env := func(name string) (string, bool) {
-		if name == "UPSTREAM" && handler != nil {
-			return upstream, true
+	for name, text := range o.Files {
+		if err := os.WriteFile(filepath.Join(filepath.Dir(r.File), name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-		v, ok := o.Env[name]
+	}
+	env := func(name string) (string, bool) {
+		v, ok := variables[name]
 		return v, ok
 	}
 	n, err := node.Start(node.Options{
@@ -63,10 +68,7 @@ func Start(t testing.TB, yaml string, handler http.Handler, o Options) *Rig {
 	}
 	r.Node = n
 	t.Cleanup(func() { n.Drain() })
-	for _, l := range n.Plan().Listeners {
-		r.Address = n.Addresses()[l.Address].String()
-		break
-	}
+	r.Address = n.Addresses()[n.Plan().Listeners[0].Key].String()
 	r.URL = "http://" + r.Address
 	return r
 }

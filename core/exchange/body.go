@@ -17,7 +17,7 @@ type Source interface {
 var errTooLarge = fault.New(fault.BodyTooLarge, "body larger than allowed")
 
 // Body is pulled, by whoever needs bytes first: a filter, or the copy to the other side. What was pulled may be pushed
-// back, or replaced. One goroutine at a time.
+// back, or replaced. The zero Body is empty. One goroutine at a time.
 type Body struct {
 	// Length is what the message says its body has in bytes; -1 if that is known only at its end.
 	Length int64
@@ -26,11 +26,10 @@ type Body struct {
 	// Read counts bytes pulled from the wire.
 	Read int64
 
-	src     Source
-	front   []byte // to be pulled before src
-	own     []byte // backs front after Unread or Replace
-	started bool
-	err     error // sticky; io.EOF after the last byte
+	src   Source // nil: err says how it ended
+	front []byte // to be pulled before src
+	own   []byte // backs front after Buffer, Unread or Replace
+	err   error  // sticky; io.EOF after the last byte
 }
 
 // Init makes b the body that src gives, length bytes long (-1: until src ends). length 0 is no body and no src is needed.
@@ -38,16 +37,20 @@ func (b *Body) Init(length int64, src Source) {
 	own := b.own
 	*b = Body{Length: length, src: src, own: own[:0]}
 	if length == 0 {
-		b.err = io.EOF
 		b.src = nil
+	}
+	if b.src == nil {
+		b.err = io.EOF
 	}
 }
 
 // Empty reports whether there is no byte left and it is already known.
-func (b *Body) Empty() bool { return b.err == io.EOF && len(b.front) == 0 }
+func (b *Body) Empty() bool {
+	return len(b.front) == 0 && (b.err == io.EOF || b.err == nil && b.src == nil)
+}
 
 // Whole reports whether pulling the rest will not wait for the peer.
-func (b *Body) Whole() bool { return b.err != nil || b.src.Whole() }
+func (b *Body) Whole() bool { return b.err != nil || b.src == nil || b.src.Whole() }
 
 // Next gives the next bytes: a view of memory of b, or of buf after a read into it; valid until the next call. At the
 // end it gives io.EOF and no bytes.
@@ -59,6 +62,9 @@ func (b *Body) Next(buf []byte) ([]byte, error) {
 	}
 	if b.err != nil {
 		return nil, b.err
+	}
+	if b.src == nil {
+		return nil, io.EOF
 	}
 	n, err := b.src.Read(buf)
 	b.Read += int64(n)
@@ -78,7 +84,7 @@ func (b *Body) Next(buf []byte) ([]byte, error) {
 // Buffer pulls until the end or until more than limit bytes are held, and pushes them back. It gives the bytes held, a
 // view until the next call on b, and whether they are the whole rest of the body.
 func (b *Body) Buffer(limit int, buf []byte) (p []byte, whole bool, err error) {
-	held := append(b.own[:0:0], b.front...)
+	held := append(b.own[:0], b.front...) // front lies in own
 	b.front = nil
 	for len(held) <= limit {
 		var q []byte
@@ -107,7 +113,7 @@ func (b *Body) Unread(p []byte) {
 
 // Replace makes p, which it copies, the whole rest of the body; what the wire still has is left unread.
 func (b *Body) Replace(p []byte) {
-	b.own = append(b.own[:0:0], p...)
+	b.own = append(b.own[:0], p...) // p may be a view of own, so that the copy is onto itself
 	b.front = b.own
 	b.Length = int64(len(p))
 	b.src, b.err = nil, io.EOF

@@ -165,7 +165,11 @@ type Exchange struct {
 	legs  [2]*netio.Conn
 }
 
-var exchanges = sync.Pool{New: func() any { return &Exchange{Scratch: make([]byte, 0, 512)} }}
+var exchanges = sync.Pool{New: func() any {
+	x := &Exchange{Scratch: make([]byte, 0, 512)}
+	x.reset() // so that a new one is as empty as a used one
+	return x
+}}
 
 // Acquire lends an empty exchange.
 func Acquire() *Exchange { return exchanges.Get().(*Exchange) }
@@ -190,7 +194,7 @@ func (x *Exchange) reset() {
 	x.gen++
 	x.cause, x.legs = nil, [2]*netio.Conn{}
 	x.mu.Unlock()
-	x.head, x.back = nil, nil
+	x.head, x.back, x.id = nil, nil, [36]byte{}
 	x.Request.reset()
 	x.Response.reset()
 	x.Client = Client{}

@@ -57,30 +57,40 @@ func (h *Header) Index(name string, from int) int {
 	return -1
 }
 
-// Append adds a field whose bytes the caller keeps alive and unchanged until the exchange is released.
+// Append adds a field whose bytes the caller keeps alive and unchanged until the exchange is released. They are taken as
+// they are: the name is a token, the value clean.
 func (h *Header) Append(name, value []byte, id ID) {
 	h.fields = append(h.fields, Field{name, value, id})
 }
 
-// Add appends a field and copies its bytes.
+// Add appends a field and copies its bytes. Nothing that it is given can make another field: a control character in the
+// value becomes a space (RFC 9110 §5.5), and a field whose name is no token is not added.
 func (h *Header) Add(name, value []byte) {
+	if !isToken(name) {
+		return
+	}
 	n := h.keep(name)
-	h.fields = append(h.fields, Field{n, h.keep(value), Identify(n)})
+	h.fields = append(h.fields, Field{n, h.keepValue(value), Identify(n)})
 }
 
 // AddString is Add with a name that needs no copy.
 func (h *Header) AddString(name string, value []byte) {
-	h.fields = append(h.fields, Field{stringBytes(name), h.keep(value), Identify(stringBytes(name))})
+	n := stringBytes(name)
+	if !isToken(n) {
+		return
+	}
+	h.fields = append(h.fields, Field{n, h.keepValue(value), Identify(n)})
 }
 
-// Set gives the first field called name the value, at its place, and deletes the others; without one it adds.
+// Set gives the first field called name, in any case, the value, at its place, and deletes the others; without one it
+// adds. Of the bytes the same is true as for Add.
 func (h *Header) Set(name string, value []byte) {
 	i := h.index(name)
 	if i < 0 {
 		h.AddString(name, value)
 		return
 	}
-	h.fields[i].Value = h.keep(value)
+	h.fields[i].Value = h.keepValue(value)
 	h.delFrom(name, i+1)
 }
 
@@ -177,6 +187,18 @@ func (h *Header) keep(b []byte) []byte {
 	n := len(h.arena)
 	h.arena = append(h.arena, b...)
 	return h.arena[n:len(h.arena):len(h.arena)]
+}
+
+func (h *Header) keepValue(v []byte) []byte {
+	kept := h.keep(v)
+	if !CleanValue(kept) {
+		for i, c := range kept {
+			if c < ' ' && c != '\t' || c == 0x7f {
+				kept[i] = ' '
+			}
+		}
+	}
+	return kept
 }
 
 func (h *Header) reset() {

@@ -41,4 +41,6 @@ func (id *Identity) ClaimList(path string) ([]string, bool) {
 func (id *Identity) HasRole(role string) bool { return id != nil && slices.Contains(id.Roles, role) }
 
 // HasScope reports whether the identity has the scope, compared byte for byte.
-func (id *Identity) HasScope(scope string) bool { return id != nil && slices.Contains(id.Scopes, scope) }
+func (id *Identity) HasScope(scope string) bool {
+	return id != nil && slices.Contains(id.Scopes, scope)
+}

@@ -5,6 +5,7 @@ package netio
 import (
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync/atomic"
@@ -28,21 +29,29 @@ var past = time.Unix(1, 0)
 type Conn struct {
 	nc      net.Conn
 	raw     syscall.RawConn // nil: nc's own Read and Write
+	tls     *tls.Conn       // nc, if it is one
+	under   *Conn           // what nc lies over, if nc is TLS over a Conn
 	in, out transfer
 	aborted atomic.Bool // by Abort
 	ended   atomic.Bool // by AbortRead
 
 	readBy, writeBy int64 // deadlines last set, clock.Nano; 0 = none
 
-	peekFn   func(fd uintptr)
+	peeker
 	peekByte [1]byte
-	quiet    bool
+	hushed   bool // Read gives errHush
+	fin      bool // Read has given io.EOF
 }
 
 // New wraps nc. A TCP or unix socket is read and written by raw system calls where the platform has them; anything else
-// (TLS, pipes) by its own methods. The Conn owns nc from now on.
+// (TLS, pipes) by its own methods. TLS belongs between two Conns: the lower one is what tells whether the upper one is
+// quiet, and how it ended. The Conn owns nc from now on.
 func New(nc net.Conn) *Conn {
 	c := &Conn{nc: nc}
+	if t, ok := nc.(*tls.Conn); ok {
+		c.tls = t
+		c.under, _ = t.NetConn().(*Conn)
+	}
 	c.raw = rawOf(nc)
 	if c.raw != nil {
 		c.in.fn = c.in.read
@@ -61,53 +70,113 @@ func (c *Conn) SetDeadline(t time.Time) error      { return c.nc.SetDeadline(t) 
 func (c *Conn) SetReadDeadline(t time.Time) error  { return c.nc.SetReadDeadline(t) }
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.nc.SetWriteDeadline(t) }
 
-// Read reads at least one byte or gives an error; io.EOF when the peer has ended its side.
+// Read reads at least one byte or gives an error, never both; io.EOF when the peer has ended its side. The end of a TLS
+// connection that the peer did not announce is io.ErrUnexpectedEOF (RFC 9112 §9.8).
 func (c *Conn) Read(p []byte) (int, error) {
+	if c.hushed {
+		return 0, errHush
+	}
 	if c.raw == nil || len(p) == 0 {
-		n, err := c.nc.Read(p)
-		return n, c.translate(err)
+		return c.readPlain(p)
 	}
 	c.in.p, c.in.lend = p, false
-	return c.transferred(&c.in, c.raw.Read)
+	n, err := c.transferred(&c.in, c.raw.Read)
+	c.in.p = nil
+	return n, c.came(err)
 }
 
 // ReadPooled waits without a buffer, then reads what is there into one lent by pool of at least size bytes. The caller
-// releases it, also when n is 0 and err is not nil (buf may then be nil). An idle connection so costs no buffer.
+// releases it, also when n is 0 and err is not nil (buf may then be nil). An idle connection so costs no buffer; a pipe,
+// and any connection where there are no raw calls, waits with one.
 func (c *Conn) ReadPooled(size int) (buf []byte, n int, err error) {
 	if c.raw == nil {
+		if c.under != nil && c.under.raw != nil {
+			if buf, n, err = c.readHushed(size); err != errHush {
+				return buf, n, err
+			}
+			if err = c.under.raw.Read(c.under.awaitFn()); err != nil {
+				return nil, 0, c.came(err)
+			}
+		}
 		buf = pool.Acquire(size)
-		n, err = c.nc.Read(buf)
-		return buf, n, c.translate(err)
+		n, err = c.readPlain(buf)
+		return buf, n, err
 	}
 	c.in.p, c.in.lend, c.in.size = nil, true, size
 	n, err = c.transferred(&c.in, c.raw.Read)
 	buf, c.in.p = c.in.p, nil
+	return buf, n, c.came(err)
+}
+
+// readHushed reads what the TLS layer holds already; errHush if that is nothing.
+func (c *Conn) readHushed(size int) (buf []byte, n int, err error) {
+	buf = pool.Acquire(size)
+	c.under.hushed = true
+	n, err = c.readPlain(buf)
+	c.under.hushed = false
+	if err == errHush {
+		pool.Release(buf)
+		buf = nil
+	}
 	return buf, n, err
+}
+
+// readPlain reads by nc's own method. TLS may give the last bytes together with the end, which it then repeats.
+func (c *Conn) readPlain(p []byte) (int, error) {
+	n, err := c.nc.Read(p)
+	if n > 0 {
+		return n, nil
+	}
+	return 0, c.came(err)
+}
+
+// came translates an error of reading.
+func (c *Conn) came(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case err == io.EOF:
+		c.fin = true
+		if c.under != nil && c.under.fin {
+			return io.ErrUnexpectedEOF
+		}
+		return err
+	case (c.aborted.Load() || c.ended.Load()) && errors.Is(err, os.ErrDeadlineExceeded):
+		return ErrAborted
+	}
+	return err
+}
+
+// went translates an error of writing.
+func (c *Conn) went(err error) error {
+	if err != nil && c.aborted.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
+		return ErrAborted
+	}
+	return err
 }
 
 // Write writes all of p or gives an error.
 func (c *Conn) Write(p []byte) (int, error) {
 	if c.raw == nil {
 		n, err := c.nc.Write(p)
-		return n, c.translate(err)
+		return n, c.went(err)
 	}
-	c.out.p, c.out.n = p, 0
+	c.out.p = p
 	n, err := c.transferred(&c.out, c.raw.Write)
 	c.out.p = nil
-	return n, err
+	return n, c.went(err)
 }
 
 func (c *Conn) transferred(t *transfer, run func(func(uintptr) bool) error) (int, error) {
 	t.n, t.err = 0, nil
-	if err := run(t.fn); err != nil {
-		t.giveBack()
-		return t.n, c.translate(err)
+	err := run(t.fn)
+	if err == nil {
+		err = t.err
 	}
-	if t.err != nil {
+	if err != nil {
 		t.giveBack()
-		return t.n, c.translate(t.err)
 	}
-	return t.n, nil
+	return t.n, err
 }
 
 // ReadBy sets how long reads may block from now (a reading of clock.Nano): 0 is for ever. It fires up to 50 ms late.
@@ -182,16 +251,17 @@ func (c *Conn) CloseWrite() error {
 // Reset closes so that the peer sees an error and not a clean end, where the transport can: it marks a message that was
 // cut as cut (RFC 9112 §8).
 func (c *Conn) Reset() {
-	if t, ok := base(c.nc).(*net.TCPConn); ok {
+	nc := base(c.nc) // TLS would say goodbye first
+	if t, ok := nc.(*net.TCPConn); ok {
 		_ = t.SetLinger(0)
 	}
-	_ = c.nc.Close()
+	_ = nc.Close()
 }
 
 // TLS is the state of the TLS layer; ok is false on a plain connection.
 func (c *Conn) TLS() (state tls.ConnectionState, ok bool) {
-	if t, is := c.nc.(*tls.Conn); is {
-		return t.ConnectionState(), true
+	if c.tls != nil {
+		return c.tls.ConnectionState(), true
 	}
 	return state, false
 }
@@ -209,26 +279,5 @@ func base(nc net.Conn) net.Conn {
 	}
 }
 
-func (c *Conn) translate(err error) error {
-	if err != nil && (c.aborted.Load() || c.ended.Load()) && errors.Is(err, os.ErrDeadlineExceeded) {
-		return ErrAborted
-	}
-	return err
-}
-
 // IsTimeout reports whether err says that a deadline of ReadBy or WriteBy has passed.
 func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
-
-// quietPlain asks a connection that has no file descriptor of its own (TLS, pipes) whether anything can be read at once.
-func (c *Conn) quietPlain() bool {
-	if t, ok := c.nc.(*tls.Conn); ok {
-		if b, ok := t.NetConn().(*Conn); ok && b.raw != nil {
-			return b.Quiet()
-		}
-	}
-	c.readBy = 0
-	_ = c.nc.SetReadDeadline(past)
-	n, err := c.nc.Read(c.peekByte[:])
-	_ = c.nc.SetReadDeadline(time.Time{})
-	return n == 0 && IsTimeout(err)
-}

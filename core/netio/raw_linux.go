@@ -88,22 +88,39 @@ func (t *transfer) giveBack() {
 	}
 }
 
-// Quiet reports whether an idle connection may be used again: open, and not one byte to read. A byte that nobody asked
-// for would be taken for the next answer (response-queue poisoning; RFC 9112 §9.2).
-func (c *Conn) Quiet() bool {
+// peeker looks at what a socket has without taking it. Its functions are bound once, at the first use.
+type peeker struct {
+	peekFn  func(fd uintptr)
+	untilFn func(fd uintptr) bool
+	quiet   bool
+}
+
+// peek reports whether the socket is open and has nothing to read; ok is false if c is no socket.
+func (c *Conn) peek() (quiet, ok bool) {
 	if c.raw == nil {
-		return c.quietPlain()
+		return false, false
 	}
 	if c.peekFn == nil {
-		c.peekFn = c.peek
+		c.peekFn = c.look
 	}
 	c.quiet = false
 	_ = c.raw.Control(c.peekFn)
-	return c.quiet
+	return c.quiet, true
 }
 
-func (c *Conn) peek(fd uintptr) {
+func (c *Conn) look(fd uintptr) {
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&c.peekByte)), 1,
 		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
 	c.quiet = errno == syscall.EAGAIN
+}
+
+// awaitFn is for c.raw.Read: it waits until there is something to read, or the end.
+func (c *Conn) awaitFn() func(fd uintptr) bool {
+	if c.untilFn == nil {
+		c.untilFn = func(fd uintptr) bool {
+			c.look(fd)
+			return !c.quiet
+		}
+	}
+	return c.untilFn
 }

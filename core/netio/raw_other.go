@@ -23,5 +23,4 @@ func (t *transfer) read(uintptr) bool  { return true }
 func (t *transfer) write(uintptr) bool { return true }
 func (t *transfer) giveBack()          {}
 
-// Quiet reports whether an idle connection may be used again: open, and not one byte to read.
-func (c *Conn) Quiet() bool { return c.quietPlain() }
+func (c *Conn) awaitFn() func(uintptr) bool { return nil }

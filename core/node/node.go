@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -38,24 +39,18 @@ type Options struct {
 type Node struct {
 	o      Options
 	shared *plan.Shared
-	health *observe.Health
 	server *server.Server
 	admin  *admin.Server
-	log    zerolog.Logger
+	level  level
 	stderr *observe.Writer
 	lease  *observe.Lease
+
+	serving atomic.Bool // listeners are bound
 
 	mu     sync.Mutex // one reload, drain or close at a time
 	access *accessLog
 	spec   *config.Spec
 	closed bool
-}
-
-// accessLog is an access log and where it goes.
-type accessLog struct {
-	output string
-	log    *observe.AccessLog
-	lease  *observe.Lease
 }
 
 // flushTime is how long closing a log may take.
@@ -64,64 +59,64 @@ const flushTime = 2 * time.Second
 // Start loads the configuration, builds everything and serves. An error that is about the configuration is a
 // *config.Problems; a node that could not start has let go of all it had.
 func Start(o Options) (_ *Node, err error) {
-	n := &Node{o: o, health: &observe.Health{}}
+	spec, err := o.Load()
+	if err != nil {
+		return nil, err
+	}
+	n := &Node{o: o, spec: spec}
 	defer func() {
 		if err != nil {
 			n.close()
 		}
 	}()
-	spec, err := o.Load()
-	if err != nil {
+	n.level.set(spec.Log.Level)
+	if n.stderr, err = observe.OpenWriter(observe.WriterOptions{Output: "stderr", To: o.Log, Ordered: true}); err != nil {
 		return nil, err
 	}
-	if err := n.open(spec); err != nil {
+	if n.shared, err = newShared(o.Build, observe.NewLog(zerolog.DebugLevel, n.stderr).Hook(&n.level)); err != nil {
 		return nil, err
 	}
 	p, access, err := n.build(spec)
 	if err != nil {
 		return nil, err
 	}
-	n.access = access
-	n.server = server.New(p, n.log)
-	if err := n.server.Listen(); err != nil {
+	n.access, n.server = access, server.New(p, n.shared.Log)
+	n.gauges()
+	if err := n.listen(spec); err != nil {
+		n.server.Drain(0)
 		return nil, err
 	}
-	if a := spec.Admin; a != nil {
-		if n.admin, err = n.openAdmin(a); err != nil {
-			n.server.Drain(0)
-			return nil, a.Pos.Errorf("listen on %s: %v", a.Address, err)
-		}
-	}
-	n.spec = spec
-	n.gauges()
 	n.shared.Metrics.Reload(nil)
 	return n, nil
 }
 
-// open makes what outlives every plan.
-func (n *Node) open(spec *config.Spec) (err error) {
-	setLevel(spec.Log.Level)
-	if n.stderr, err = observe.OpenWriter(observe.WriterOptions{Output: "stderr", To: n.o.Log, Ordered: true}); err != nil {
-		return err
-	}
-	n.log = observe.NewLog(zerolog.DebugLevel, n.stderr)
+// newShared makes what outlives every plan.
+func newShared(b observe.Build, log zerolog.Logger) (*plan.Shared, error) {
 	tokens, err := identity.NewCache(identity.CacheOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &plan.Shared{
+		Log: log, Upstreams: upstream.NewRegistry(), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
+		Metrics: observe.NewMetrics(b), Health: &observe.Health{},
+	}, nil
+}
+
+// Check builds everything that spec asks for, without listening anywhere, and lets go of it again. The error is a
+// *config.Problems with all that is wrong.
+func Check(spec *config.Spec, kinds []filter.Kind) error {
+	shared, err := newShared(observe.Build{}, zerolog.Nop())
 	if err != nil {
 		return err
 	}
-	n.shared = &plan.Shared{
-		Log: n.log, Upstreams: upstream.NewRegistry(), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
-		Metrics: observe.NewMetrics(n.o.Build),
+	defer shared.Upstreams.Close()
+	p, err := plan.Build(spec, shared, kinds)
+	if err != nil {
+		return err
 	}
-	n.lease = n.shared.Metrics.Lease()
-	n.lease.Log("process", n.stderr)
+	p.Retire()
+	shared.Plans.Wait()
 	return nil
-}
-
-func setLevel(level string) {
-	if l, err := zerolog.ParseLevel(level); err == nil {
-		zerolog.SetGlobalLevel(l)
-	}
 }
 
 // build makes the plan of spec, with its access log: the one there is if it goes to the same place.
@@ -137,46 +132,49 @@ func (n *Node) build(spec *config.Spec) (*plan.Plan, *accessLog, error) {
 			return nil, nil, fmt.Errorf("open access log %s: %w", spec.AccessLog.Output, err)
 		}
 	}
-	p.AccessLog = access.log
+	access.Hold()
+	p.AccessLog = access.AccessLog
 	return p, access, nil
 }
 
-func (n *Node) openAccessLog(output string) (*accessLog, error) {
-	o := observe.AccessLogOptions{WriterOptions: observe.WriterOptions{Output: output}}
-	if output == config.AccessLogStdout {
-		o.To = n.o.Stdout
+// listen opens the admin side first: once clients are served nothing may fail.
+func (n *Node) listen(spec *config.Spec) error {
+	if a := spec.Admin; a != nil {
+		var err error
+		if n.admin, err = n.openAdmin(a); err != nil {
+			return a.Pos.Errorf("listen on %s: %v", a.Address, err)
+		}
 	}
-	log, err := observe.OpenAccessLog(o)
-	if err != nil {
-		return nil, err
+	if err := n.server.Listen(); err != nil {
+		return err
 	}
-	a := &accessLog{output: output, log: log, lease: n.shared.Metrics.Lease()}
-	a.lease.Log("access", log.Writer())
-	return a, nil
-}
-
-func (a *accessLog) close() {
-	_ = a.log.Close(flushTime)
-	a.lease.Close()
+	n.serving.Store(true)
+	return nil
 }
 
 func (n *Node) openAdmin(a *config.Admin) (*admin.Server, error) {
 	var token []byte
+	var err error
 	if !a.Token.IsZero() {
-		var err error
 		if token, err = a.Token.Read(); err != nil {
 			return nil, err
 		}
 	}
-	return admin.Listen(string(a.Address.Network), a.Address.Text, admin.Options{
-		Token: string(token), Metrics: n.shared.Metrics, Health: n.health, Plan: n.server.Plan, Reload: n.Reload,
-	})
+	ln, err := server.Bind(string(a.Address.Network), a.Address.Text)
+	if err != nil {
+		return nil, err
+	}
+	return admin.Serve(ln, admin.Options{
+		Token: string(token), Metrics: n.shared.Metrics, Health: n.shared.Health, Plan: n.server.Plan, Reload: n.Reload,
+	}), nil
 }
 
 func (n *Node) gauges() {
+	n.lease = n.shared.Metrics.Lease()
+	n.lease.Log("process", n.stderr)
 	n.lease.Connections("all", "open", func() float64 { open, _ := n.server.Connections(); return float64(open) })
 	n.lease.Connections("all", "refused", func() float64 { _, refused := n.server.Connections(); return float64(refused) })
-	n.health.Register("listeners", func() (bool, string) { return true, "" })
+	n.shared.Health.Register("listeners", func() (bool, string) { return n.serving.Load(), "" })
 }
 
 // Reload reads the configuration again and serves it. On an error nothing has changed. Exchanges under way end on the
@@ -190,10 +188,10 @@ func (n *Node) Reload() error {
 	err := n.reload()
 	n.shared.Metrics.Reload(err)
 	if err != nil {
-		n.log.Error().Msg("reload refused; the old configuration goes on: " + err.Error())
+		n.shared.Log.Error().Msg("reload refused; the old configuration goes on: " + err.Error())
 		return err
 	}
-	n.log.Info().Int("routes", len(n.spec.Routes)).Msg("reloaded")
+	n.shared.Log.Info().Int("routes", len(n.spec.Routes)).Msg("reloaded")
 	return nil
 }
 
@@ -209,22 +207,19 @@ func (n *Node) reload() error {
 	if err != nil {
 		return err
 	}
-	old := n.server.Plan()
+	opened := access != nil && access != n.access
 	if err := n.server.Swap(p); err != nil {
 		p.Retire()
-		if access != nil && access != n.access {
-			access.close()
+		if opened {
+			access.Drop()
 		}
 		return err
 	}
-	if gone := n.access; gone != nil && gone != access {
-		go func() {
-			<-old.Closed() // until then its exchanges write there
-			gone.close()
-		}()
+	if n.access != nil && n.access != access {
+		n.access.Drop() // it closes with the last plan, or stream, that still writes there
 	}
 	n.access, n.spec = access, spec
-	setLevel(spec.Log.Level)
+	n.level.set(spec.Log.Level)
 	return nil
 }
 
@@ -249,7 +244,7 @@ func (n *Node) ReopenLogs() error {
 	if n.access == nil {
 		return nil
 	}
-	return n.access.log.Reopen()
+	return n.access.Reopen()
 }
 
 // Addresses gives where the node listens, by the addresses of the configuration.
@@ -270,32 +265,33 @@ func (n *Node) Metrics() []byte { return n.shared.Metrics.AppendText(nil) }
 func (n *Node) Plan() *plan.Plan { return n.server.Plan() }
 
 // Drain stops the node: readiness off, nothing accepted any more, what is under way may end within the configured time. It
-// reports how many connections were cut. The node is closed afterwards.
+// reports how many connections were cut. The node is closed afterwards; a second Drain waits for that and does nothing.
 func (n *Node) Drain() (cut int) {
-	n.health.SetDraining(true)
+	n.shared.Health.SetDraining(true)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {
 		return 0
 	}
 	n.closed = true
-	n.log.Info().Msg("draining")
+	n.shared.Log.Info().Msg("draining")
 	cut = n.server.Drain(n.spec.Timeouts.Drain)
-	<-n.server.Plan().Closed()
-	n.log.Info().Int("cut", cut).Msg("stopped")
+	n.shared.Log.Info().Int("cut", cut).Msg("stopped")
 	n.close()
 	return cut
 }
 
+// close lets go of what there is, in the reverse order of Start. No connection is left and no plan is in use.
 func (n *Node) close() {
 	if n.admin != nil {
 		_ = n.admin.Close()
 	}
 	if n.shared != nil {
+		n.shared.Plans.Wait()
 		n.shared.Upstreams.Close()
 	}
 	if n.access != nil {
-		n.access.close()
+		n.access.Drop()
 	}
 	if n.lease != nil {
 		n.lease.Close()

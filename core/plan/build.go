@@ -3,6 +3,8 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"slices"
+	"strings"
 
 	"github.com/gaissmai/bart"
 
@@ -24,6 +26,7 @@ type builder struct {
 	plan      *Plan
 	problems  config.Problems
 	jwt       map[string]*identity.Provider
+	grants    *identity.Roles
 	upstreams map[string]*Upstream
 	lease     *observe.Lease
 }
@@ -34,16 +37,19 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 	b := &builder{spec: s, shared: shared, kinds: kinds, upstreams: map[string]*Upstream{}, lease: shared.Metrics.Lease()}
 	b.plan = &Plan{
 		Spec: s, Shared: shared, Timeouts: s.Timeouts, Connections: int64(s.Guards.Connections), closed: make(chan struct{}),
+		HalfClose: s.Guards.HalfClose == config.HalfCloseServe,
 		Limits: wire.Limits{
 			HeaderBytes: int(s.Guards.HeaderBytes), Fields: s.Guards.HeaderFields, Target: wire.Defaults.Target,
 			Underscores: underscores[s.Guards.Underscores],
 		},
 	}
 	b.plan.refs.Store(1)
+	shared.Plans.Add(1)
 	b.owns(func() error { b.lease.Close(); return nil })
 	b.listeners()
 	b.plan.trusted = prefixes(s.TrustedProxies)
 	b.providers()
+	b.roles()
 	b.openUpstreams()
 	b.routes()
 	if err := b.problems.Err(); err != nil {
@@ -87,9 +93,18 @@ func (b *builder) routes() {
 	p.node = &Route{Name: observe.NoRoute, Metrics: b.lease.Route(observe.NoRoute)}
 	var err error
 	if p.table, err = route.Compile(matches); err != nil {
-		b.problems.Add(err)
+		b.badMatches(matches)
 	}
-	p.Guarded = guarded(b.spec)
+	p.Guarded, p.Spent = guarded(b.spec)
+}
+
+// badMatches says of each match that the table refused where it stands.
+func (b *builder) badMatches(all []route.Match) {
+	for i := range all {
+		if _, err := route.Compile(all[i : i+1]); err != nil {
+			b.fail(b.spec.Routes[i].Match.Pos, "%s", strings.TrimPrefix(err.Error(), "match 0: "))
+		}
+	}
 }
 
 func matchOf(m *config.Match) route.Match {
@@ -172,17 +187,32 @@ func field(name, value string) exchange.Field {
 }
 
 // guarded lists the request fields that some route sets from an identity: a client that sends one itself, on any route,
-// must not be believed by an upstream.
-func guarded(s *config.Spec) (names []string) {
-	for i := range s.Routes {
-		for _, set := range s.Routes[i].Headers.Request.Set {
-			for _, ref := range set.Value.Refs() {
-				if ref.Kind == config.RefSubject || ref.Kind == config.RefClaim {
-					names = append(names, set.Name)
-					break
-				}
+// must not be believed by an upstream. Those that may carry a credential stand apart: it has to be read first.
+func guarded(s *config.Spec) (names, spent []string) {
+	credentials := map[string]bool{"authorization": true, "cookie": true}
+	for i := range s.JWT {
+		for _, from := range s.JWT[i].From {
+			if from.Kind == config.SelectHeader {
+				credentials[strings.ToLower(from.Name)] = true
 			}
 		}
 	}
-	return names
+	for i := range s.Routes {
+		for _, set := range s.Routes[i].Headers.Request.Set {
+			list := &names
+			if credentials[set.Name] {
+				list = &spent
+			}
+			if fromIdentity(&set.Value) && !slices.Contains(*list, set.Name) {
+				*list = append(*list, set.Name)
+			}
+		}
+	}
+	return names, spent
+}
+
+func fromIdentity(t *config.Template) bool {
+	return slices.ContainsFunc(t.Refs(), func(r config.Ref) bool {
+		return r.Kind == config.RefSubject || r.Kind == config.RefClaim
+	})
 }

@@ -78,6 +78,21 @@ func (b *builder) collect(a *config.Auth, out *Auth) {
 	}
 }
 
+// roles builds what roles grant, once for all routes.
+func (b *builder) roles() {
+	if len(b.spec.Roles) == 0 {
+		return
+	}
+	grants := map[string]identity.Role{}
+	for _, role := range b.spec.Roles {
+		grants[role.Name] = identity.Role{Permissions: role.Permissions}
+	}
+	var err error
+	if b.grants, err = identity.NewRoles(grants); err != nil {
+		b.fail(b.spec.Roles[0].Pos, "%w", err)
+	}
+}
+
 // policy builds what a route requires, and the templates in it by their text.
 func (b *builder) policy(r *config.Route) (*identity.Policy, map[string]*config.Template) {
 	c := r.Require
@@ -85,18 +100,7 @@ func (b *builder) policy(r *config.Route) (*identity.Policy, map[string]*config.
 		return nil, nil
 	}
 	templates := map[string]*config.Template{}
-	o := identity.PolicyOptions{Scopes: c.Scopes, Roles: c.Roles, Permissions: c.Permissions}
-	if len(b.spec.Roles) > 0 {
-		grants := map[string]identity.Role{}
-		for _, role := range b.spec.Roles {
-			grants[role.Name] = identity.Role{Permissions: role.Permissions}
-		}
-		roles, err := identity.NewRoles(grants)
-		if err != nil {
-			b.fail(c.Pos, "%w", err)
-		}
-		o.Grants = roles
-	}
+	o := identity.PolicyOptions{Scopes: c.Scopes, Roles: c.Roles, Permissions: c.Permissions, Grants: b.grants}
 	for _, rule := range c.Claims {
 		need := identity.ClaimRequirement{Path: rule.Claim}
 		for _, v := range rule.Values {

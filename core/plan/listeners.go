@@ -3,6 +3,8 @@ package plan
 import (
 	"crypto/tls"
 	"fmt"
+	"slices"
+	"strconv"
 
 	"github.com/weirproxy/weir/core/config"
 )
@@ -18,6 +20,11 @@ func (b *builder) listeners() {
 		}
 		if c.TLS != nil {
 			l.TLS = b.listenerTLS(c.TLS)
+		}
+		// Port 0 may stand there several times: each is an address of its own.
+		l.Key = l.Address
+		for n := 2; slices.ContainsFunc(b.plan.Listeners, func(o Listener) bool { return o.Key == l.Key }); n++ {
+			l.Key = l.Address + "#" + strconv.Itoa(n)
 		}
 		b.plan.Listeners = append(b.plan.Listeners, l)
 	}

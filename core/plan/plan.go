@@ -11,7 +11,6 @@ import (
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/exchange"
-	"github.com/weirproxy/weir/core/observe"
 	"github.com/weirproxy/weir/core/route"
 	"github.com/weirproxy/weir/core/wire"
 )
@@ -25,9 +24,11 @@ type Plan struct {
 	Listeners   []Listener
 	Limits      wire.Limits
 	Timeouts    Timeouts
-	Connections int64              // 0: no limit
-	Guarded     []string           // request fields that no client may send itself, lower-case
-	AccessLog   *observe.AccessLog // nil: off
+	Connections int64      // 0: no limit
+	HalfClose   bool       // a client that has ended its side after a request is still answered
+	Guarded     []string   // request fields that no client may send itself, lower-case
+	Spent       []string   // those of them that may carry a credential: they go when it has been read
+	AccessLog   *AccessLog // nil: off; the plan holds it until it closes
 
 	table   *route.Table
 	trusted *bart.Lite
@@ -44,7 +45,8 @@ type Timeouts = config.Timeouts
 // Listener is one address to serve.
 type Listener struct {
 	Pos     config.Pos
-	Address string // as in the configuration; what a listener is found again by on reload
+	Address string // as in the configuration
+	Key     string // what a listener is found again by on reload: the address, unless it stands there twice
 	Network string
 	Target  string // what the network's listen call takes
 	Health  string // path; "" is none
@@ -86,7 +88,11 @@ func (p *Plan) close() {
 		}
 	}
 	p.closers = nil
+	if p.AccessLog != nil {
+		p.AccessLog.Drop()
+	}
 	close(p.closed)
+	p.Shared.Plans.Done()
 }
 
 // Find gives the route of a request, the first that matches; nil if none does.

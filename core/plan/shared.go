@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"sync"
+
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/identity"
@@ -17,4 +19,6 @@ type Shared struct {
 	Tokens    *identity.Cache
 	Counters  *limit.Store
 	Metrics   *observe.Metrics
+	Health    *observe.Health
+	Plans     sync.WaitGroup // plans that have been built and are not closed yet
 }

@@ -7,8 +7,9 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math"
 	"os"
+	"strings"
+	"time"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/upstream"
@@ -48,8 +49,8 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 	o := upstream.Options{
 		Name: c.Name, MaxInFlight: int64(c.MaxInFlight),
 		Transport: upstream.Transport{
-			Connect: c.Timeouts.Connect, ResponseHeader: c.Timeouts.ResponseHeader, Idle: c.Timeouts.Idle,
-			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: c.Keepalive.IdleTimeout, MaxRequests: orEndless(c.Keepalive.MaxRequests),
+			Connect: orNone(c.Timeouts.Connect), ResponseHeader: orNone(c.Timeouts.ResponseHeader), Idle: orNone(c.Timeouts.Idle),
+			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: orNone(c.Keepalive.IdleTimeout), MaxRequests: orNone(c.Keepalive.MaxRequests),
 		},
 	}
 	if br := c.Breaker; br != nil {
@@ -59,7 +60,7 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 	}
 	for i := range c.Endpoints {
 		e := &c.Endpoints[i]
-		eo := upstream.EndpointOptions{Address: e.Address, Host: e.Address, Weight: e.Weight}
+		eo := upstream.EndpointOptions{Address: e.Address, Host: hostOf(e), Weight: e.Weight}
 		if e.Scheme == "https" {
 			var err error
 			if eo.TLS, eo.TLSKey, err = upstreamTLS(c.TLS, e.Host()); err != nil {
@@ -71,19 +72,20 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 	return o, nil
 }
 
-// orNone gives the engine's word for keeping none: it takes 0 for its default.
-func orNone(n int) int {
+// orNone gives the engine's word for no limit, or none kept: it takes 0 for its default.
+func orNone[N int | time.Duration](n N) N {
 	if n == 0 {
 		return -1
 	}
 	return n
 }
 
-func orEndless(n int) int {
-	if n == 0 {
-		return math.MaxInt
+// hostOf is an endpoint's name as Host says it: without the port that its scheme has anyway (RFC 9110 §4.2.3).
+func hostOf(e *config.Endpoint) string {
+	if e.Scheme == "http" {
+		return strings.TrimSuffix(e.Address, ":80")
 	}
-	return n
+	return strings.TrimSuffix(e.Address, ":443")
 }
 
 // upstreamTLS makes the client's side of TLS to an endpoint. The key names what it was made of, file contents included, so

@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/wire"
 )
 
 // maxForwarded is the most addresses of X-Forwarded-For that are believed.
@@ -20,14 +21,42 @@ var (
 func (w *walk) guard() error {
 	x := w.x
 	h := &x.Request.Header
-	x.WriteIdle = w.p.Timeouts.BodyIdle
+	if w.p.Limits.Underscores == wire.PassUnderscores {
+		h.DelFunc(lookalike)
+	}
 	trusted := w.p.Trusts(x.Client.IP)
 	w.requestID(trusted)
 	w.forwarded(trusted)
-	for _, name := range w.p.Guarded {
-		h.DelFunc(func(f *exchange.Field) bool { return dashed(f.Name, name) })
-	}
+	w.drop(w.p.Guarded)
 	return nil
+}
+
+// dropSpent drops the guarded fields that could carry a credential, now that it has been read.
+func (w *walk) dropSpent() error {
+	w.drop(w.p.Spent)
+	return nil
+}
+
+func (w *walk) drop(names []string) {
+	for _, name := range names {
+		w.x.Request.Header.DelFunc(func(f *exchange.Field) bool { return dashed(f.Name, name) })
+	}
+}
+
+// lookalike reports whether a field would have a name that weir knows if its underscores were dashes. What it knows it
+// checks, guards or writes itself, and many servers take one spelling for the other: X_Forwarded_For, Content_Length.
+func lookalike(f *exchange.Field) bool {
+	var name [32]byte
+	if f.ID != exchange.Other || len(f.Name) > len(name) || bytes.IndexByte(f.Name, '_') < 0 {
+		return false
+	}
+	n := copy(name[:], f.Name)
+	for i, c := range name[:n] {
+		if c == '_' {
+			name[i] = '-'
+		}
+	}
+	return exchange.Identify(name[:n]) != exchange.Other
 }
 
 // dashed compares a field name with a lower-case one, an underscore being as good as a dash: many servers take them for

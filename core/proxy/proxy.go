@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
@@ -18,11 +19,16 @@ import (
 // walk is one exchange on its way: where it is, and what must be let go at the end.
 type walk struct {
 	p      *plan.Plan
+	l      *plan.Listener
 	x      *exchange.Exchange
 	rt     *plan.Route
-	call   *upstream.Call
-	passed int  // filters of rt.Chain that have let the request through: the answer passes them in reverse
-	done   bool // x.Response is the answer; what is left of the request's way is not walked
+	call   *upstream.Call // nil: no upstream has been asked, or its part is over
+	timer  *time.Timer    // of the route's timeout
+	passed int            // filters of rt.Chain that have let the request through: the answer passes them in reverse
+	done   bool           // x.Response is the answer; what is left of the request's way is not walked
+	loose  bool           // the plan is no longer pinned
+
+	path, query []byte // as the client sent them, for the log: filters and rewrites change the request's
 
 	resolve func(string) (string, bool)
 }
@@ -33,11 +39,13 @@ var pipeline = [...]struct {
 	run  func(*walk) error
 }{
 	{"guard", (*walk).guard},          // before all else: later stages and logs need the real client and an id
+	{"health", (*walk).health},        // before routing: a probe of the listener is no business of its routes
 	{"route", (*walk).route},          // the settings of every later stage are the route's
 	{"ip", (*walk).checkIP},           // costs nothing and needs nothing
 	{"early limits", (*walk).early},   // before authentication, or a flood of bad tokens buys verifications
 	{"edge filters", (*walk).edge},    // may change what is authenticated, and still pay for it by limits above
 	{"identify", (*walk).identify},    // before all that asks who it is
+	{"spent", (*walk).dropSpent},      // once read, a credential that must not reach the upstream is of no use
 	{"require", (*walk).require},      // a refusal of rights must not use up the budget of the one refused
 	{"identity filters", (*walk).mid}, // know who it is; may refuse before the budget is charged
 	{"late limits", (*walk).late},     // by identity: the last of the cheap refusals
@@ -46,13 +54,20 @@ var pipeline = [...]struct {
 	{"send", (*walk).send},            // breaker, endpoint, connection, request out, head of the answer in
 }
 
-// Serve walks x through p's pipeline and answers it through x.Down. It returns when the answer has been sent to its last
-// byte, or can't be any more; the exchange has been recorded then. p is pinned by the caller.
-func Serve(p *plan.Plan, x *exchange.Exchange) {
-	w := walks.Get().(*walk)
-	w.p, w.x, w.rt = p, x, p.Nowhere()
+// Serve walks x, which came in over l, through p's pipeline and answers it through x.Down. It returns when the answer
+// has been sent to its last byte, or can't be any more; the exchange has been recorded then. p is pinned by the caller,
+// who unpins it after releasing x, unless Serve reports that it has done so already: while a long answer streamed.
+func Serve(p *plan.Plan, l *plan.Listener, x *exchange.Exchange) (unpinned bool) {
+	w := acquire(p, l, x)
 	w.serve()
-	w.end()
+	return w.end()
+}
+
+func acquire(p *plan.Plan, l *plan.Listener, x *exchange.Exchange) *walk {
+	w := walks.Get().(*walk)
+	w.p, w.l, w.x, w.rt = p, l, x, p.Nowhere()
+	w.path, w.query = x.Request.Path, x.Request.Query
+	return w
 }
 
 func (w *walk) serve() {
@@ -77,16 +92,31 @@ func (w *walk) request() error {
 
 // Refuse answers a request that could not be read, and records it.
 func Refuse(p *plan.Plan, x *exchange.Exchange, err error) {
-	w := walks.Get().(*walk)
-	w.p, w.x, w.rt = p, x, p.Nowhere()
+	w := acquire(p, nil, x)
 	x.NewRequestID()
 	w.fail(err)
 	w.end()
 }
 
+// loosen lets go of the plan while an answer streams, perhaps for days, so that it can be closed: all that is still
+// needed of it is plain data, and the log. Filters, which the plan owns, keep it: their state ends with the exchange.
+func (w *walk) loosen() {
+	if len(w.rt.Chain) > 0 || w.loose {
+		return
+	}
+	if log := w.p.AccessLog; log != nil {
+		log.Hold()
+	}
+	w.loose = true
+	w.p.Unpin()
+}
+
 // end lets go of everything and records the exchange: always, whatever happened.
-func (w *walk) end() {
+func (w *walk) end() (unpinned bool) {
 	x := w.x
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 	kind := x.Record.Fault
 	if w.call != nil {
 		var err error
@@ -97,6 +127,7 @@ func (w *walk) end() {
 	}
 	x.Record.End = clock.Nano()
 	x.Record.BytesIn = x.Request.Body.Read
+	x.Request.Path, x.Request.Query = w.path, w.query
 	w.rt.Metrics.Record(x)
 	if u := w.rt.Upstream; u != nil && x.Record.Tries > 0 {
 		m := u.Metrics[x.Record.EndpointIndex]
@@ -107,9 +138,14 @@ func (w *walk) end() {
 	}
 	if log := w.p.AccessLog; log != nil {
 		log.Record(x)
+		if w.loose {
+			log.Drop()
+		}
 	}
+	unpinned = w.loose
 	*w = walk{resolve: w.resolve}
 	walks.Put(w)
+	return unpinned
 }
 
 // recover answers a panic of ours: the process lives, the connection does not.

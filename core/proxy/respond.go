@@ -16,9 +16,6 @@ import (
 func (w *walk) respond(failed bool) error {
 	x := w.x
 	x.Record.FirstByte = clock.Nano()
-	if x.Response.Status == 101 && !x.Response.Local {
-		return w.tunnel()
-	}
 	for w.passed > 0 {
 		w.passed--
 		f := &w.rt.Chain[w.passed]
@@ -41,16 +38,31 @@ func (w *walk) respond(failed bool) error {
 			return errReset
 		}
 	}
+	if x.Response.Status == 101 && x.Record.UpstreamStatus == 101 && !x.Response.Local {
+		return w.tunnel()
+	}
 	return w.deliver()
 }
+
+// errStatus is a filter's: answers of upstreams have been checked, our own are right.
+var errStatus = fault.New(fault.GuestFailed, "a filter made an answer without a final status")
 
 // deliver sends the answer as it stands.
 func (w *walk) deliver() error {
 	x := w.x
+	if x.Response.Status < 200 || x.Response.Status > 599 {
+		return errStatus
+	}
+	if x.Response.Local {
+		x.Response.Declared = -1
+	}
 	w.stamp()
 	body := &x.Response.Body
 	if err := x.Down.WriteHead(x, body.Length); err != nil {
 		return err
+	}
+	if !body.Whole() {
+		w.loosen()
 	}
 	if err := w.pump(body); err != nil {
 		return err
@@ -101,10 +113,11 @@ func (w *walk) stamp() {
 	}
 }
 
+// number sets a field: an upstream's own limits are not those of weir, and two of a name would contradict each other.
 func (w *walk) number(name string, n int64) {
 	x := w.x
 	x.Scratch = strconv.AppendInt(x.Scratch[:0], n, 10)
-	x.Response.Header.AddString(name, x.Scratch)
+	x.Response.Header.Set(name, x.Scratch)
 }
 
 // replies are the answers to faults: a title, and a sentence for a person. Neither tells anything of the inside.

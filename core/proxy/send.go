@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"errors"
 	"time"
 
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/plan"
 )
 
@@ -38,25 +40,25 @@ func (w *walk) ready(r *plan.Respond) {
 // startTimeout bounds the whole exchange. Routes without a timeout, the usual ones, pay nothing.
 func (w *walk) startTimeout(d time.Duration) {
 	handle := w.x.Handle()
-	time.AfterFunc(d, func() { handle.Cancel(errTimeout) })
+	w.timer = time.AfterFunc(d, func() { handle.Cancel(errTimeout) })
 }
 
 // fail answers an error, if anything can still be answered.
 func (w *walk) fail(err error) {
 	x := w.x
-	if cause := x.Cause(); cause != nil {
+	if w.call != nil {
+		err = w.call.Explain(err)
+	} else if cause := x.Cause(); cause != nil {
 		err = cause
 	}
 	kind := fault.KindOf(err)
-	x.Record.Fault = kind
-	w.p.Shared.Metrics.Fault(kind)
-	if kind == fault.Internal || kind.Source() == fault.Guest {
-		w.p.Shared.Log.Error().Err(err).Str("route", w.rt.Name).Bytes("request_id", x.RequestID).Str("filter", x.Record.Filter).Msg("request failed")
-	} else if kind.Source() == fault.Upstream {
-		w.p.Shared.Log.Debug().Err(err).Str("upstream", x.Record.Upstream).Str("endpoint", x.Record.Endpoint).Msg("upstream failed")
+	if errors.Is(err, netio.ErrAborted) {
+		kind = fault.Draining // the connection was cut before anybody could say why
 	}
-	switch {
-	case x.Sent, kind == fault.ClientGone, x.Cause() != nil && kind != fault.ExchangeTimeout:
+	x.Record.Fault = kind
+	w.logFault(kind, err)
+	// Who cancelled the exchange does not want an answer, but for the route's own timeout.
+	if x.Sent || kind == fault.ClientGone || kind == fault.Draining || x.Cause() != nil && kind != fault.ExchangeTimeout {
 		x.Down.Abort()
 		return
 	}
@@ -65,12 +67,31 @@ func (w *walk) fail(err error) {
 		w.call = nil
 	}
 	w.reply(kind)
-	if err := w.respond(true); err != nil && !x.Sent {
-		w.passed = 0
-		x.ClearResponse()
-		w.reply(fault.KindOf(err))
-		_ = w.deliver()
-	} else if err != nil {
-		x.Down.Abort()
+	if err := w.respond(true); err != nil {
+		w.failAgain(err)
+	}
+}
+
+// failAgain answers when a filter has failed on the answer to a failure: without filters.
+func (w *walk) failAgain(err error) {
+	kind := fault.KindOf(err)
+	if w.x.Sent || kind == fault.ClientGone {
+		w.x.Down.Abort()
+		return
+	}
+	w.passed = 0
+	w.reply(kind)
+	if w.deliver() != nil {
+		w.x.Down.Abort()
+	}
+}
+
+func (w *walk) logFault(kind fault.Kind, err error) {
+	x, log := w.x, &w.p.Shared.Log
+	switch {
+	case kind == fault.Internal, kind.Source() == fault.Guest:
+		log.Error().Err(err).Str("route", w.rt.Name).Bytes("request_id", x.RequestID).Str("filter", x.Record.Filter).Msg("request failed")
+	case kind.Source() == fault.Upstream:
+		log.Debug().Err(err).Str("upstream", x.Record.Upstream).Str("endpoint", x.Record.Endpoint).Msg("upstream failed")
 	}
 }

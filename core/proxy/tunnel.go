@@ -1,14 +1,16 @@
 package proxy
 
 import (
+	"io"
+	"sync/atomic"
+	"time"
+
 	"github.com/weirproxy/weir/core/clock"
-	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
-	"github.com/weirproxy/weir/core/wire"
 )
 
-// tunnel passes bytes both ways after a 101, until both sides have ended or nothing has come for the idle time.
+// tunnel passes bytes both ways after a 101, until both sides have ended or neither has sent anything for the idle time.
 func (w *walk) tunnel() error {
 	x := w.x
 	w.stamp()
@@ -19,52 +21,77 @@ func (w *walk) tunnel() error {
 	if err != nil {
 		return err
 	}
+	w.loosen()
 	server, first := w.call.Tunnel()
+	t := &tunnel{idle: w.p.Timeouts.Idle}
+	t.last.Store(clock.Nano())
 	up := make(chan int64, 1)
-	go func() {
-		n := flow(w, server, client, ahead)
-		up <- n
-	}()
-	x.Record.BytesOut = flow(w, client, server, first)
+	go func() { up <- t.flow(server, client, ahead) }()
+	x.Record.BytesOut += t.flow(client, server, first)
 	x.Request.Body.Read += <-up
-	client.Close()
-	if x.Cause() != nil {
-		x.Record.Fault = fault.Draining
+	if cause := x.Cause(); cause != nil {
+		x.Record.Fault = cause.Kind
 	}
 	return nil
 }
 
+// tunnel is what its two directions share.
+type tunnel struct {
+	idle time.Duration // 0: no limit
+	last atomic.Int64  // clock.Nano when bytes last came, from either side
+}
+
 // flow copies from src to dst, first what was read ahead, until src ends; then it ends dst's side. An error ends both.
-func flow(w *walk, dst, src *netio.Conn, ahead []byte) (n int64) {
-	idle := w.p.Timeouts.Idle
-	dst.WriteBy(clock.Nano(), idle)
-	if len(ahead) > 0 {
-		if _, err := dst.Write(ahead); err != nil {
-			src.Abort()
-			return 0
-		}
-		n = int64(len(ahead))
-	}
-	for {
-		src.ReadBy(clock.Nano(), idle)
-		buf, m, err := src.ReadPooled(pool.Medium)
-		if m > 0 {
-			dst.WriteBy(clock.Nano(), idle)
-			if _, werr := dst.Write(buf[:m]); werr != nil {
-				err = werr
-			} else {
-				n += int64(m)
-			}
+func (t *tunnel) flow(dst, src *netio.Conn, ahead []byte) (n int64) {
+	n, err := t.pass(dst, ahead)
+	for err == nil {
+		var buf []byte
+		var m int
+		if buf, m, err = t.read(src); m > 0 {
+			var passed int64
+			passed, err = t.pass(dst, buf[:m])
+			n += passed
 		}
 		pool.Release(buf)
-		if err != nil {
-			if fault.KindOf(wire.Blame(wire.FromUpstream, err)) == fault.ResponseTruncated {
-				_ = dst.CloseWrite() // src has ended its side: the other may go on
-			} else {
-				dst.Abort()
-				src.Abort()
-			}
-			return n
+	}
+	if err == io.EOF {
+		_ = dst.CloseWrite() // src has ended its side: the other may go on
+		return n
+	}
+	dst.Abort()
+	src.Abort()
+	return n
+}
+
+func (t *tunnel) pass(dst *netio.Conn, p []byte) (int64, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	dst.WriteBy(clock.Nano(), t.idle)
+	_, err := dst.Write(p)
+	if err != nil {
+		return 0, err
+	}
+	return int64(len(p)), nil
+}
+
+// read waits for bytes of src for as long as the tunnel is not idle: one side may well only listen.
+func (t *tunnel) read(src *netio.Conn) (buf []byte, n int, err error) {
+	for {
+		now := clock.Nano()
+		left := t.idle
+		if t.idle > 0 {
+			left = max(t.idle-time.Duration(now-t.last.Load()), time.Millisecond)
 		}
+		src.ReadBy(now, left)
+		buf, n, err = src.ReadPooled(pool.Medium)
+		now = clock.Nano()
+		if n > 0 {
+			t.last.Store(now)
+		}
+		if n > 0 || !netio.IsTimeout(err) || now-t.last.Load() >= int64(t.idle) {
+			return buf, n, err
+		}
+		pool.Release(buf)
 	}
 }

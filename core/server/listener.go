@@ -17,29 +17,45 @@ import (
 // listener is one bound address. It lives through reloads as long as the configuration names the address; what it does
 // with a connection is asked of the plan of the moment.
 type listener struct {
-	server *Server
-	spec   atomic.Pointer[plan.Listener]
-	ln     net.Listener
-	done   chan struct{}
+	server  *Server
+	spec    atomic.Pointer[plan.Listener]
+	ln      net.Listener
+	closing atomic.Bool // its connections end after the answer they are at
+	quit    chan struct{}
+	done    chan struct{}
 }
 
-// bind opens an address. A path of a unix socket that nobody listens on any more is taken over.
-func bind(l *plan.Listener) (net.Listener, error) {
-	ln, err := net.Listen(l.Network, l.Target)
-	if err == nil || l.Network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
+func (s *Server) newListener(spec *plan.Listener, ln net.Listener) *listener {
+	l := &listener{server: s, ln: ln, quit: make(chan struct{}), done: make(chan struct{})}
+	l.spec.Store(spec)
+	return l
+}
+
+// close stops accepting. What has been accepted is served to the end of the answer under way.
+func (l *listener) close() {
+	l.closing.Store(true)
+	close(l.quit)
+	_ = l.ln.Close()
+	<-l.done
+}
+
+// Bind opens an address; network is tcp or unix. A path of a unix socket that nobody listens on any more is taken over.
+func Bind(network, target string) (net.Listener, error) {
+	ln, err := net.Listen(network, target)
+	if err == nil || network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
 		return ln, err
 	}
-	if c, dialErr := net.Dial("unix", l.Target); dialErr == nil {
+	if c, dialErr := net.Dial("unix", target); dialErr == nil {
 		_ = c.Close()
 		return nil, err
 	}
-	if info, statErr := os.Lstat(l.Target); statErr != nil || info.Mode().Type() != os.ModeSocket {
+	if info, statErr := os.Lstat(target); statErr != nil || info.Mode().Type() != os.ModeSocket {
 		return nil, err
 	}
-	if err := os.Remove(l.Target); err != nil {
+	if err := os.Remove(target); err != nil {
 		return nil, err
 	}
-	return net.Listen("unix", l.Target)
+	return net.Listen("unix", target)
 }
 
 // accept takes connections until the listener is closed. No error but that ends it: without file descriptors it waits.
@@ -57,14 +73,17 @@ func (l *listener) accept() {
 			return
 		}
 		l.server.log.Warn().Err(err).Str("listener", l.spec.Load().Address).Msg("accept failed; trying again")
-		time.Sleep(wait)
+		select {
+		case <-l.quit:
+		case <-time.After(wait):
+		}
 		wait = min(2*wait, time.Second)
 	}
 }
 
-// start gives an accepted connection its goroutine.
+// start makes an accepted connection one of ours.
 func (l *listener) start(nc net.Conn) *conn {
-	c := &conn{server: l.server, from: l, nc: netio.New(nc)}
+	c := &conn{server: l.server, from: l, base: nc, nc: netio.New(nc)}
 	c.peer = addrPort(nc.RemoteAddr())
 	c.text = []byte(c.peer.Addr().String())
 	return c
@@ -91,7 +110,9 @@ func (c *conn) handshake() error {
 		return err
 	}
 	_ = t.SetDeadline(time.Time{})
+	c.mu.Lock()
 	c.nc, c.secure = netio.New(t), true
+	c.mu.Unlock()
 	return nil
 }
 

@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,18 +22,19 @@ type Server struct {
 	draining atomic.Bool
 
 	reload    sync.Mutex
-	listeners map[string]*listener
+	listeners map[string]*listener // by plan.Listener.Key
 
-	mu      sync.Mutex
-	conns   map[*conn]struct{}
-	open    atomic.Int64
-	refused atomic.Int64
-	empty   chan struct{}
+	mu    sync.Mutex
+	conns []*conn
+	empty chan struct{} // closed when the last one has left, during a drain
+
+	open, refused atomic.Int64
+	stop, watched chan struct{} // ends the watch, and its end; nil before Listen
 }
 
 // New makes a server that serves p once Listen has been called. The server owns p.
 func New(p *plan.Plan, log zerolog.Logger) *Server {
-	s := &Server{log: log, listeners: map[string]*listener{}, conns: map[*conn]struct{}{}}
+	s := &Server{log: log, listeners: map[string]*listener{}}
 	s.plan.Store(p)
 	return s
 }
@@ -59,6 +61,8 @@ func (s *Server) Listen() error {
 		return err
 	}
 	s.serve(bound)
+	s.stop, s.watched = make(chan struct{}), make(chan struct{})
+	go s.watch()
 	return nil
 }
 
@@ -75,7 +79,7 @@ func (s *Server) Swap(p *plan.Plan) error {
 		return err
 	}
 	for i := range p.Listeners {
-		if l := s.listeners[p.Listeners[i].Address]; l != nil {
+		if l := s.listeners[p.Listeners[i].Key]; l != nil {
 			l.spec.Store(&p.Listeners[i])
 		}
 	}
@@ -91,19 +95,17 @@ func (s *Server) bindNew(p *plan.Plan) ([]*listener, error) {
 	var bound []*listener
 	for i := range p.Listeners {
 		spec := &p.Listeners[i]
-		if s.listeners[spec.Address] != nil {
+		if s.listeners[spec.Key] != nil {
 			continue
 		}
-		ln, err := bind(spec)
+		ln, err := Bind(spec.Network, spec.Target)
 		if err != nil {
 			for _, l := range bound {
 				_ = l.ln.Close()
 			}
 			return nil, spec.Pos.Errorf("listen on %s: %v", spec.Address, unwrapOp(err))
 		}
-		l := &listener{server: s, ln: ln, done: make(chan struct{})}
-		l.spec.Store(spec)
-		bound = append(bound, l)
+		bound = append(bound, s.newListener(spec, ln))
 	}
 	return bound, nil
 }
@@ -119,32 +121,39 @@ func unwrapOp(err error) error {
 
 func (s *Server) serve(bound []*listener) {
 	for _, l := range bound {
-		s.listeners[l.spec.Load().Address] = l
+		s.listeners[l.spec.Load().Key] = l
 		go l.accept()
 	}
 }
 
 func (s *Server) closeUnnamed(p *plan.Plan) {
-	named := map[string]bool{}
-	for i := range p.Listeners {
-		named[p.Listeners[i].Address] = true
-	}
-	for address, l := range s.listeners {
-		if !named[address] {
-			_ = l.ln.Close()
-			<-l.done
-			delete(s.listeners, address)
+	for key, l := range s.listeners {
+		if !slices.ContainsFunc(p.Listeners, func(o plan.Listener) bool { return o.Key == key }) {
+			s.close(key, l)
 		}
 	}
 }
 
-// Addresses gives where the server listens: for each address of the configuration the one that was bound.
+// close ends a listener and those of its connections that are idle.
+func (s *Server) close(key string, l *listener) {
+	l.close()
+	delete(s.listeners, key)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		if c.from == l {
+			c.leave()
+		}
+	}
+}
+
+// Addresses gives where the server listens, by plan.Listener.Key.
 func (s *Server) Addresses() map[string]net.Addr {
 	s.reload.Lock()
 	defer s.reload.Unlock()
 	all := map[string]net.Addr{}
-	for address, l := range s.listeners {
-		all[address] = l.ln.Addr()
+	for key, l := range s.listeners {
+		all[key] = l.ln.Addr()
 	}
 	return all
 }
@@ -162,7 +171,8 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	}
 	c := l.start(nc)
 	s.mu.Lock()
-	s.conns[c] = struct{}{}
+	c.index = len(s.conns)
+	s.conns = append(s.conns, c)
 	s.mu.Unlock()
 	go func() {
 		if err := c.handshake(); err != nil {
@@ -177,7 +187,11 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 // left forgets a connection that has ended.
 func (s *Server) left(c *conn) {
 	s.mu.Lock()
-	delete(s.conns, c)
+	last := len(s.conns) - 1
+	s.conns[c.index] = s.conns[last]
+	s.conns[c.index].index = c.index
+	s.conns[last] = nil
+	s.conns = s.conns[:last]
 	if len(s.conns) == 0 && s.empty != nil {
 		close(s.empty)
 		s.empty = nil
@@ -187,43 +201,55 @@ func (s *Server) left(c *conn) {
 }
 
 // Drain ends the server: no connection is accepted any more, idle ones are closed, busy ones end after their answer, and
-// what is left after wait is cut. It reports how many were cut. The plan is retired.
+// what is left after wait is cut. It reports how many were cut. The plan is retired. A second Drain waits for the first
+// and does nothing.
 func (s *Server) Drain(wait time.Duration) (cut int) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
-	s.draining.Store(true)
-	for address, l := range s.listeners {
-		_ = l.ln.Close()
-		<-l.done
-		delete(s.listeners, address)
+	if s.draining.Swap(true) {
+		return 0
 	}
-	gone := make(chan struct{})
-	s.mu.Lock()
-	if len(s.conns) == 0 {
-		close(gone)
-	} else {
-		s.empty = gone
+	for key, l := range s.listeners {
+		s.close(key, l)
 	}
-	for c := range s.conns {
-		if c.state.Load() == idle {
-			// A request that came just now is still answered: only waiting for one ends.
-			c.nc.AbortRead()
-		}
-	}
-	s.mu.Unlock()
+	gone := s.leaveAll()
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
 	select {
 	case <-gone:
-	case <-time.After(wait):
-		s.mu.Lock()
-		cut = len(s.conns)
-		for c := range s.conns {
-			c.nc.Abort()
-		}
-		s.mu.Unlock()
-		if cut > 0 {
-			<-gone
-		}
+	case <-timer.C:
+		cut = s.cutAll()
+		<-gone
+	}
+	if s.stop != nil {
+		close(s.stop)
+		<-s.watched
 	}
 	s.plan.Load().Retire()
 	return cut
+}
+
+// leaveAll ends the idle connections, and gives what is closed when all have ended.
+func (s *Server) leaveAll() <-chan struct{} {
+	gone := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.conns) == 0 {
+		close(gone)
+		return gone
+	}
+	s.empty = gone
+	for _, c := range s.conns {
+		c.leave()
+	}
+	return gone
+}
+
+func (s *Server) cutAll() (cut int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.conns {
+		c.cut()
+	}
+	return len(s.conns)
 }

@@ -2,7 +2,9 @@ package upstream
 
 import (
 	"errors"
+	"fmt"
 	"io"
+	"runtime/debug"
 	"sync"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -62,9 +64,9 @@ func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
 }
 
 // mayRepeat allows one more try on a new connection when a kept one turned out dead: the endpoint closed it while the
-// request was on its way. Only for a request that may be sent twice and of whose body nothing was sent (RFC 9110 §9.2.2).
+// request was on its way. Only for a request that may be sent twice and has no body (RFC 9110 §9.2.2).
 func (k *Call) mayRepeat(err error) bool {
-	if k.conn == nil || !k.conn.reused || k.uploads || !k.x.Request.Body.Empty() || k.x.Cause() != nil {
+	if k.conn == nil || !k.conn.reused || k.x.Request.Body.Length != 0 || k.ticket.Probe() || k.x.Cause() != nil {
 		return false
 	}
 	if kind := fault.KindOf(err); kind != fault.UpstreamReset && kind != fault.ResponseTruncated {
@@ -77,72 +79,94 @@ func (k *Call) mayRepeat(err error) bool {
 	return false
 }
 
-// try sends the request over one connection and reads the head of the answer.
+// try sends the request over one connection and reads the head of the answer. began reports whether a byte of an answer
+// has come.
 func (k *Call) try(fresh bool) (began bool, err error) {
 	x := k.x
 	x.Record.Tries++
 	k.ep.requests.Add(1)
-	if k.conn, err = k.ep.acquire(fresh); err != nil {
-		return false, err
+	if k.conn, err = k.ep.acquire(x, fresh); err != nil {
+		return false, k.Explain(err)
 	}
 	k.conn.requests++
-	k.conn.last = false
+	k.conn.sent.Store(0)
 	x.Bind(exchange.UpstreamLeg, k.conn.c)
-	if err := k.sendHead(); err != nil {
-		return false, err
+	if err = k.send(); err == nil {
+		began, err = k.conn.readHead(x, &k.u.limits)
 	}
-	began, err = k.conn.readHead(x, &k.u.limits)
-	if err != nil && k.uploads && (errors.Is(err, netio.ErrAborted) || !x.Uploading.Load()) {
-		// What broke the upload is the better reason: the upstream's end is often only its echo.
-		if sent := k.join(); sent != nil && !began {
-			err = sent
-		}
-	}
-	if err != nil {
-		if cause := x.Cause(); cause != nil {
-			err = cause
-		}
+	if err != nil && !began {
+		err = k.Explain(err)
 	}
 	return began, err
 }
 
-// sendHead sends the head and, if it is at hand, the whole body in one write; else a goroutine streams the body.
-func (k *Call) sendHead() error {
+// Explain gives the reason behind err: why the exchange was cancelled, or what broke the upload. The upstream's end is
+// often only the echo of those.
+func (k *Call) Explain(err error) error {
+	if cause := k.x.Cause(); cause != nil {
+		return cause
+	}
+	if k.uploads && (errors.Is(err, netio.ErrAborted) || !k.x.Uploading.Load()) {
+		if sent := k.join(); sent != nil {
+			return sent
+		}
+	}
+	return err
+}
+
+// send sends the head and, if it is at hand, the whole body in one write; else a goroutine streams the body.
+func (k *Call) send() error {
 	r := &k.x.Request
 	host := k.host
 	if host == nil {
 		host = k.ep.Host
 	}
+	// With the framing that is added this is more than the head takes.
+	need := r.Header.Bytes() + 4*r.Header.Len() + len(r.Method) + len(r.Target) + len(host) + 128
 	size := pool.Medium
-	if r.Header.Bytes()+4*r.Header.Len()+len(r.Target) > pool.Medium/2 {
-		size = pool.Large
+	if need > size/2 {
+		size = max(need, pool.Large)
 	}
 	buf := pool.Acquire(size)
 	out := wire.AppendRequest(buf[:0], r, host, r.Body.Length)
-	if !r.Body.Empty() && (r.Body.Length < 0 || !r.Body.Whole() || int64(len(out))+r.Body.Length > int64(size)) {
+	if !r.Body.Empty() && (r.Body.Length < 0 || !r.Body.Whole() || int64(len(out))+r.Body.Length > int64(len(buf))) {
 		k.uploads = true
 		k.x.Uploading.Store(true)
 		go k.upload(buf, out)
 		return nil
 	}
-	var err error
-	for err == nil {
-		var p []byte
-		p, err = r.Body.Next(buf[len(out):cap(buf)])
+	defer pool.Release(buf)
+	head := len(out)
+	for {
+		p, err := r.Body.Next(buf[min(len(out), len(buf)):])
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return err
+		}
 		out = append(out, p...)
 	}
-	if err == io.EOF {
-		err = k.write(out)
+	if r.Body.Length > 0 && int64(len(out)-head) != r.Body.Length {
+		return errLength
 	}
-	pool.Release(buf)
-	return err
+	if err := k.write(out); err != nil {
+		return err
+	}
+	k.conn.sent.Store(clock.Nano())
+	return nil
 }
 
-// upload writes out, which lies in buf, and then the body as it is pulled. Its end is told by k.ended.
+// errLength keeps a filter's mistake from becoming another request: bytes beyond Content-Length would be read as one.
+var errLength = fault.New(fault.Internal, "request body is not as long as its Content-Length")
+
+// upload writes out, the head, and then the body as it is pulled, by way of buf. Its end is told by k.ended.
 func (k *Call) upload(buf, out []byte) {
 	k.sent = k.stream(buf, out)
 	pool.Release(buf)
-	if k.sent != nil && fault.KindOf(k.sent).Source() != fault.Upstream {
+	if k.sent == nil {
+		k.conn.sent.Store(clock.Nano())
+	} else if fault.KindOf(k.sent).Source() != fault.Upstream {
 		// The request can't be completed: the upstream must not take it for a whole one.
 		k.conn.c.Abort()
 	}
@@ -150,9 +174,20 @@ func (k *Call) upload(buf, out []byte) {
 	k.ended <- struct{}{}
 }
 
-func (k *Call) stream(buf, out []byte) error {
+func (k *Call) stream(buf, out []byte) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // in a source of the body: nobody else would catch it here
+			err = fault.Wrap(fault.Internal, fmt.Errorf("panic while sending a body: %v\n%s", r, debug.Stack()))
+		}
+	}()
+	// The head goes first: the upstream may answer it before the client sends, or is asked for, a byte of the body.
+	if err := k.write(out); err != nil {
+		return err
+	}
+	out = buf[:0]
 	body := &k.x.Request.Body
 	chunked := body.Length < 0
+	left := body.Length
 	piece := pool.Acquire(pool.Medium)
 	defer func() { pool.Release(piece) }()
 	for {
@@ -161,25 +196,24 @@ func (k *Call) stream(buf, out []byte) error {
 			break
 		}
 		if err != nil {
-			_ = k.write(out)
 			return err
+		}
+		if left -= int64(len(p)); !chunked && left < 0 {
+			return errLength
 		}
 		if chunked {
 			out = wire.AppendChunkSize(out, len(p))
 		}
-		if len(out)+len(p)+2 <= cap(buf) {
+		if len(out)+len(p)+2 <= len(buf) {
 			out = append(out, p...)
 		} else {
 			if err := k.write(out); err != nil {
 				return err
 			}
-			if out = buf[:0]; chunked {
-				if err := k.write(p); err != nil {
-					return err
-				}
-			} else {
-				out = append(out, p...)
+			if err := k.write(p); err != nil {
+				return err
 			}
+			out = buf[:0]
 		}
 		if chunked {
 			out = append(out, "\r\n"...)
@@ -193,6 +227,8 @@ func (k *Call) stream(buf, out []byte) error {
 	}
 	if chunked {
 		out = wire.AppendLastChunk(out, &k.x.Request.Trailer)
+	} else if left > 0 {
+		return errLength
 	}
 	return k.write(out)
 }
@@ -217,12 +253,8 @@ func (k *Call) join() error {
 	return k.sent
 }
 
-// Uploaded reports whether the request has been sent to its end, without waiting.
-func (k *Call) Uploaded() bool { return !k.x.Uploading.Load() }
-
 // Tunnel hands over the connection of an answer 101, and what was read of it beyond the head. The call is closed as ever.
 func (k *Call) Tunnel() (c *netio.Conn, ahead []byte) {
-	k.conn.last = true
 	return k.conn.c, k.conn.body.Ahead()
 }
 

@@ -1,6 +1,9 @@
 package upstream
 
 import (
+	"sync/atomic"
+	"time"
+
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
@@ -18,6 +21,8 @@ type conn struct {
 	since    int64 // clock.Nano when it became idle
 	reused   bool
 	last     bool // carries no request after this one
+
+	sent atomic.Int64 // clock.Nano when the request had been sent to its end; 0 until then
 }
 
 // transportLimits are a Transport's bounds on answers, in the form the reader wants.
@@ -34,6 +39,7 @@ var (
 	errHead          = fault.New(fault.BadResponse, "answer's head too large")
 	errInformational = fault.New(fault.BadResponse, "too many 1xx answers")
 	errSwitch        = fault.New(fault.BadResponse, "101 without a handshake")
+	errHeadLate      = fault.New(fault.UpstreamTimeout, "answer's head did not come in time")
 )
 
 // readHead reads the answer's head into x, and binds x.Response.Body to what follows it. began reports whether a byte
@@ -51,7 +57,7 @@ func (c *conn) readHead(x *exchange.Exchange, lim *wire.Limits) (began bool, err
 			looked = n - from
 		}
 		if end == 0 {
-			if buf, n, err = c.more(x, buf, n, from, lim.HeaderBytes); err != nil {
+			if buf, n, err = c.more(buf, n, from, lim.HeaderBytes); err != nil {
 				pool.Release(buf)
 				return n > 0, err
 			}
@@ -85,7 +91,8 @@ func (c *conn) readHead(x *exchange.Exchange, lim *wire.Limits) (began bool, err
 
 func (c *conn) bindBody(x *exchange.Exchange, f wire.Framing, ahead []byte) {
 	r := &x.Response
-	c.last = c.last || f.Close || c.requests >= c.ep.transport.MaxRequests
+	most := c.ep.transport.MaxRequests
+	c.last = c.last || f.Close || most > 0 && c.requests >= most || r.Status == 101
 	c.body.Init(c.c, wire.FromUpstream, f, ahead, c.ep.transport.Idle, &r.Trailer)
 	switch f.Mode {
 	case wire.NoBody:
@@ -98,7 +105,7 @@ func (c *conn) bindBody(x *exchange.Exchange, f wire.Framing, ahead []byte) {
 }
 
 // more reads on behind buf[:n], into a larger buffer if there is no room left.
-func (c *conn) more(x *exchange.Exchange, buf []byte, n, from, limit int) ([]byte, int, error) {
+func (c *conn) more(buf []byte, n, from, limit int) ([]byte, int, error) {
 	if buf != nil && n == len(buf) {
 		if n-from >= limit {
 			return buf, n, errHead
@@ -109,7 +116,12 @@ func (c *conn) more(x *exchange.Exchange, buf []byte, n, from, limit int) ([]byt
 		buf = larger
 	}
 	for {
-		c.c.ReadBy(clock.Nano(), c.ep.transport.ResponseHeader)
+		now := clock.Nano()
+		left, late := c.patience(now)
+		if late {
+			return buf, n, errHeadLate
+		}
+		c.c.ReadBy(now, left)
 		var m int
 		var err error
 		if buf == nil {
@@ -120,9 +132,20 @@ func (c *conn) more(x *exchange.Exchange, buf []byte, n, from, limit int) ([]byt
 		if err == nil {
 			return buf, n + m, nil
 		}
-		// While the client still sends, the upstream owes nothing.
-		if !netio.IsTimeout(err) || !x.Uploading.Load() {
+		if !netio.IsTimeout(err) {
 			return buf, n, wire.Blame(wire.FromUpstream, err)
 		}
 	}
+}
+
+// patience is how long the head of the answer may still take, 0 for ever, and whether that is over. It is owed from the
+// moment when the whole request had been sent: while the client still sends, the upstream owes nothing.
+func (c *conn) patience(now int64) (left time.Duration, late bool) {
+	most := c.ep.transport.ResponseHeader
+	sent := c.sent.Load()
+	if most == 0 || sent == 0 {
+		return most, false
+	}
+	left = most - time.Duration(now-sent)
+	return left, left <= 0
 }

@@ -3,18 +3,21 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"math"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
 )
 
 // Transport is how endpoints of an upstream are connected to. It is part of an endpoint's meaning: another transport is
-// another endpoint. The zero value of a limit takes the default that stands beside it.
+// another endpoint. The zero value of a limit takes the default that stands beside it; a negative one is no limit, or none
+// kept for MaxIdle.
 type Transport struct {
 	Connect        time.Duration // 2 s
 	ResponseHeader time.Duration // 30 s
@@ -26,26 +29,27 @@ type Transport struct {
 	HeaderFields   int           // 100
 }
 
+// withDefaults fills in what is not set. After it 0 is no limit, and for MaxIdle none.
 func (t Transport) withDefaults() Transport {
-	set := func(d *time.Duration, v time.Duration) {
-		if *d <= 0 {
-			*d = v
-		}
-	}
-	num := func(n *int, v int) {
-		if *n <= 0 {
-			*n = v
-		}
-	}
-	set(&t.Connect, 2*time.Second)
-	set(&t.ResponseHeader, 30*time.Second)
-	set(&t.Idle, time.Minute)
-	set(&t.IdleTimeout, time.Minute)
-	num(&t.MaxIdle, 256)
-	num(&t.MaxRequests, 1000)
-	num(&t.HeaderBytes, 32<<10)
-	num(&t.HeaderFields, 100)
+	t.Connect = orDefault(t.Connect, 2*time.Second)
+	t.ResponseHeader = orDefault(t.ResponseHeader, 30*time.Second)
+	t.Idle = orDefault(t.Idle, time.Minute)
+	t.MaxIdle = orDefault(t.MaxIdle, 256)
+	t.IdleTimeout = orDefault(t.IdleTimeout, time.Minute)
+	t.MaxRequests = orDefault(t.MaxRequests, 1000)
+	t.HeaderBytes = orDefault(t.HeaderBytes, 32<<10)
+	t.HeaderFields = orDefault(t.HeaderFields, 100)
 	return t
+}
+
+func orDefault[N int | time.Duration](n, v N) N {
+	switch {
+	case n == 0:
+		return v
+	case n < 0:
+		return 0
+	}
+	return n
 }
 
 // EndpointOptions name one endpoint.
@@ -82,15 +86,14 @@ func (e *Endpoint) Stats() (requests, failures, opened int64) {
 	return e.requests.Load(), e.failures.Load(), e.opened.Load()
 }
 
-
 // acquire gives an idle connection that is still quiet, or dials. fresh asks for a new one.
-func (e *Endpoint) acquire(fresh bool) (*conn, error) {
+func (e *Endpoint) acquire(x *exchange.Exchange, fresh bool) (*conn, error) {
 	if !fresh {
 		if c := e.pop(); c != nil {
 			return c, nil
 		}
 	}
-	nc, err := e.dial()
+	nc, err := e.dial(x)
 	if err != nil {
 		return nil, &fault.Fault{Kind: fault.ConnectFailed, Text: "connect", Err: err}
 	}
@@ -99,7 +102,7 @@ func (e *Endpoint) acquire(fresh bool) (*conn, error) {
 }
 
 func (e *Endpoint) pop() *conn {
-	oldest := clock.Nano() - int64(e.transport.IdleTimeout)
+	oldest := e.oldest(clock.Nano())
 	for {
 		e.mu.Lock()
 		n := len(e.idle)
@@ -119,6 +122,14 @@ func (e *Endpoint) pop() *conn {
 	}
 }
 
+// oldest is since when a connection may have been idle.
+func (e *Endpoint) oldest(now int64) int64 {
+	if e.transport.IdleTimeout == 0 {
+		return math.MinInt64
+	}
+	return now - int64(e.transport.IdleTimeout)
+}
+
 // release takes a connection back on which nothing is under way.
 func (e *Endpoint) release(c *conn) {
 	c.since = clock.Nano()
@@ -134,7 +145,7 @@ func (e *Endpoint) release(c *conn) {
 
 // sweep closes what has been idle for too long.
 func (e *Endpoint) sweep(now int64) {
-	oldest := now - int64(e.transport.IdleTimeout)
+	oldest := e.oldest(now)
 	e.mu.Lock()
 	n := 0
 	for n < len(e.idle) && e.idle[n].since <= oldest {
@@ -158,10 +169,16 @@ func (e *Endpoint) close() {
 	}
 }
 
-// dial connects, by name over every address that the name has, IPv6 and IPv4 (RFC 8305).
-func (e *Endpoint) dial() (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), e.transport.Connect)
+// dial connects, by name over every address that the name has, IPv6 and IPv4 (RFC 8305), until x is cancelled.
+func (e *Endpoint) dial(x *exchange.Exchange) (net.Conn, error) {
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	if e.transport.Connect > 0 {
+		ctx, cancel = context.WithTimeout(ctx, e.transport.Connect)
+		defer cancel()
+	}
+	watch := time.AfterFunc(dialWatch, func() { endWith(ctx, cancel, x) })
+	defer watch.Stop()
 	network, address := "tcp", e.options.Address
 	if path, ok := cutUnix(address); ok {
 		network, address = "unix", path
@@ -177,6 +194,22 @@ func (e *Endpoint) dial() (net.Conn, error) {
 		return nil, err
 	}
 	return t, nil
+}
+
+// dialWatch is how often a dial that takes long looks whether it is still wanted.
+const dialWatch = 100 * time.Millisecond
+
+// endWith cancels ctx once x has been cancelled: x can abort connections only, and a dial has none yet.
+func endWith(ctx context.Context, cancel func(), x *exchange.Exchange) {
+	tick := time.NewTicker(dialWatch)
+	defer tick.Stop()
+	for ctx.Err() == nil && x.Cause() == nil {
+		select {
+		case <-ctx.Done():
+		case <-tick.C:
+		}
+	}
+	cancel()
 }
 
 func cutUnix(address string) (string, bool) {

@@ -107,7 +107,7 @@ func keyOf(b []byte, o *ModuleOptions) codeKey {
 	var n [16 * 8]byte
 	l := &o.Limits
 	for i, v := range []uint64{meter.Version, o.Memory, uint64(o.Stack), uint64(l.Module), uint64(l.Functions),
-		uint64(l.Body), uint64(l.Locals), uint64(l.Types), uint64(l.Imports), uint64(l.Exports), uint64(l.Globals),
+		uint64(l.Body), uint64(l.Locals), uint64(l.Joins), uint64(l.Types), uint64(l.Imports), uint64(l.Exports), uint64(l.Globals),
 		uint64(l.Segments), uint64(l.Tables), uint64(l.TableEntries)} {
 		binary.LittleEndian.PutUint64(n[8*i:], v)
 	}
@@ -156,15 +156,13 @@ func (e *Engine) Load(ctx context.Context, b []byte, o ModuleOptions) (*Module, 
 // build compiles what Load found no code for.
 func (e *Engine) build(b []byte, key codeKey, o *ModuleOptions) (*code, error) {
 	limits := o.Limits
+	limits.MemoryPages = uint32(o.Memory / meter.PageSize)
 	// One page over the cap: so it is the allocator, which takes note, that refuses what is too much.
-	limits.MemoryPages = uint32(o.Memory/meter.PageSize) + 1
+	limits.MemoryMax = min(limits.MemoryPages+1, 1<<16)
 	limits.Stack = o.Stack
 	out, info, err := meter.Rewrite(b, limits)
 	if err != nil {
 		return nil, err
-	}
-	if uint64(info.MinPages)*meter.PageSize > o.Memory {
-		return nil, fmt.Errorf("memory starts with %d bytes, at most %d allowed", uint64(info.MinPages)*meter.PageSize, o.Memory)
 	}
 	hosts, err := link(info.Imports, o.Host)
 	if err != nil {
@@ -173,11 +171,11 @@ func (e *Engine) build(b []byte, key codeKey, o *ModuleOptions) (*code, error) {
 	c := &code{e: e, key: key, refs: 1, info: info, memory: o.Memory, stack: o.Stack}
 	if e.cacheDir != "" {
 		// A cache that cannot be read must not keep a good module from loading: once more without.
-		if err = c.open(out, hosts, e.cacheDir, limits.MemoryPages); err == nil {
+		if err = c.open(out, hosts, e.cacheDir, limits.MemoryMax); err == nil {
 			return c, nil
 		}
 	}
-	if err = c.open(out, hosts, "", limits.MemoryPages); err != nil {
+	if err = c.open(out, hosts, "", limits.MemoryMax); err != nil {
 		return nil, err
 	}
 	return c, nil

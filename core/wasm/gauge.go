@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"runtime"
 	"syscall"
 	"time"
 
@@ -22,6 +23,8 @@ const (
 	// overcharge is how many times its budget a call may burn in fuel while the clock says that the budget is not spent:
 	// static counts charge too much for branches not taken.
 	overcharge = 4
+	// turnMost is the longest a guest runs without yielding to other goroutines.
+	turnMost = int64(time.Millisecond)
 	// blindMost is the most that is held against a call for the time before the first look at the clock.
 	blindMost = int64(500 * time.Microsecond)
 	// backstop is added to the budget to bound a call in wall time, pauses apart.
@@ -49,6 +52,7 @@ type gauge struct {
 	excused int64 // ns of doubt the probe did not confirm
 	probing bool
 	refills int
+	turn    int64 // ns since the guest last yielded to other goroutines
 
 	mark   int64 // thread clock at the start of the interval
 	tid    int   // its thread, 0 for none
@@ -103,12 +107,22 @@ func (g *gauge) refill(grown bool) {
 	g.refills++
 	g.nominal += want
 	g.account(want, now, tid)
+	if tid != 0 && tid == g.tid {
+		g.turn += now - g.mark
+	}
 	g.carry, g.mark, g.tid = 0, now, tid
 	if g.spent >= g.budget || g.nominal >= overcharge*g.budget {
 		panic(ErrBudget)
 	}
 	if int64(time.Since(g.began)-g.away) > g.budget+backstop {
 		panic(ErrBudget)
+	}
+	if g.turn >= turnMost {
+		// A guest that runs long shares its processor: the scheduler by itself would let it run for 10 ms, and a
+		// collection with GOMAXPROCS=1 wait for a dozen such turns. A yield costs up to 10 µs.
+		g.turn = 0
+		runtime.Gosched()
+		g.mark, g.tid = threadClock(&g.ts)
 	}
 	next := min(min(sliceMost, g.budget-g.spent)*16/g.slow, 2*g.last)
 	if g.probing {

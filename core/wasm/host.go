@@ -13,7 +13,8 @@ import (
 )
 
 // HostFunc is a function the host offers to guests. Fn finds its instance with FromContext and its arguments in the
-// stack, where it leaves its results. It may panic with an error to trap the guest.
+// stack, where it leaves its results: the upper half of an i32 argument holds anything, so it must be converted to
+// uint32 first. It may panic with an error to trap the guest.
 type HostFunc struct {
 	Module  string
 	Name    string

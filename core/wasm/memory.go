@@ -114,7 +114,7 @@ func (m *Memory) Free() {
 type slice struct{ b []byte }
 
 func (s *slice) resize(size uint64) []byte {
-	if size > uint64(cap(s.b)) {
+	if s.b == nil || size > uint64(cap(s.b)) {
 		s.b = append(make([]byte, 0, size), s.b...)
 	}
 	// The spare capacity has never been handed out, so it is still zero.

@@ -11,9 +11,9 @@ import (
 type ModuleOptions struct {
 	Name   string        // for errors
 	Memory uint64        // cap of linear memory in bytes, rounded down to pages; default 64 MiB
-	Stack  int64         // cap of the native stack of nested calls, by estimate from above; default 4 MiB
+	Stack  int64         // cap of the native stack of nested calls, estimated from above; default 8 MiB
 	Start  time.Duration // CPU budget of the start section, _initialize and _start together; default 1 s
-	Limits meter.Options // further caps; MemoryPages and Stack in it are not used
+	Limits meter.Options // further caps; MemoryPages, MemoryMax and Stack in it are not used
 
 	// Host lists the functions offered besides WASI, which they take precedence over. Loads share compiled code only if
 	// they pass the same slice.
@@ -35,7 +35,7 @@ func (o *ModuleOptions) setDefaults() {
 	}
 	o.Memory = min(o.Memory, 4<<30) &^ (meter.PageSize - 1)
 	if o.Stack == 0 {
-		o.Stack = 4 << 20
+		o.Stack = 8 << 20
 	}
 	if o.Start == 0 {
 		o.Start = time.Second

@@ -47,9 +47,9 @@ func Blame(side Side, err error) error {
 }
 
 const (
-	maxExtension = 256     // bytes of extensions of one chunk
-	maxSurplus   = 4 << 10 // bytes of extensions of one body
-	maxTrailers  = 32
+	maxExtension = 256                   // bytes of extensions of one chunk
+	maxSurplus   = 4 << 10               // bytes of extensions of one body
+	maxSizeLine  = 16 + maxExtension + 2 // bytes of a chunk-size line
 )
 
 // BodyReader reads one message body off a connection and not a byte more, or hands back what it read beyond. It is an
@@ -68,6 +68,7 @@ type BodyReader struct {
 	state   chunkState
 	surplus int
 	done    bool
+	err     error // sticky: after a bad chunk nothing is read as if it were a good one
 }
 
 type chunkState uint8
@@ -109,13 +110,19 @@ func (b *BodyReader) Read(p []byte) (int, error) {
 	if b.done {
 		return 0, io.EOF
 	}
+	if b.err != nil {
+		return 0, b.err
+	}
+	var n int
 	switch b.mode {
 	case FixedBody:
-		return b.readFixed(p)
+		n, b.err = b.readFixed(p)
 	case ChunkedBody:
-		return b.readChunked(p)
+		n, b.err = b.readChunked(p)
+	default:
+		n, b.err = b.readUntilClose(p)
 	}
-	return b.readUntilClose(p)
+	return n, b.err
 }
 
 func (b *BodyReader) readFixed(p []byte) (int, error) {
@@ -162,8 +169,11 @@ func (b *BodyReader) readChunked(p []byte) (n int, err error) {
 	for n < len(p) {
 		switch b.state {
 		case inSize:
-			line, ok := b.line()
-			if !ok {
+			line, err := b.line()
+			if err != nil {
+				return n, err
+			}
+			if line == nil {
 				break
 			}
 			if err := b.size(line); err != nil {
@@ -215,16 +225,22 @@ func (b *BodyReader) readChunked(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// line cuts a line off what is at hand.
-func (b *BodyReader) line() ([]byte, bool) {
+// line cuts a chunk-size line off what is at hand; nil if it is not there as a whole.
+func (b *BodyReader) line() ([]byte, error) {
 	for i, c := range b.ahead {
+		if i == maxSizeLine {
+			break
+		}
 		if c == '\n' {
 			line := b.ahead[:i]
 			b.ahead = b.ahead[i+1:]
-			return line, true
+			return line, nil
 		}
 	}
-	return nil, false
+	if len(b.ahead) >= maxSizeLine {
+		return nil, sideFaults[b.side].bad
+	}
+	return nil, nil
 }
 
 // size reads a chunk-size line without its LF: hex digits, then perhaps extensions, which are dropped.
@@ -247,7 +263,7 @@ func (b *BodyReader) size(line []byte) error {
 	}
 	if ext := line[i:]; len(ext) > 0 {
 		b.surplus += len(ext)
-		if ext[0] != ';' || len(ext) > maxExtension || b.surplus > maxSurplus || !cleanValue(ext) {
+		if ext[0] != ';' || len(ext) > maxExtension || b.surplus > maxSurplus || !exchange.CleanValue(ext) {
 			return bad
 		}
 	}
@@ -256,51 +272,6 @@ func (b *BodyReader) size(line []byte) error {
 		b.state = inTrailer
 	}
 	return nil
-}
-
-// trailers reads the trailer section if it is at hand as a whole.
-func (b *BodyReader) trailers() (bool, error) {
-	bad := sideFaults[b.side].bad
-	if len(b.ahead) >= 2 && b.ahead[0] == '\r' {
-		if b.ahead[1] != '\n' {
-			return false, bad
-		}
-		b.ahead = b.ahead[2:]
-		return true, nil
-	}
-	end, err := HeadEnd(b.ahead, 0)
-	if err != nil {
-		return false, bad
-	}
-	if end == 0 {
-		return false, nil
-	}
-	var fr framing
-	lim := Limits{Fields: maxTrailers}
-	if err := fields(b.ahead[:end], 0, &lim, b.trailer, &fr); err != nil {
-		return false, bad
-	}
-	b.trailer.DelFunc(func(f *exchange.Field) bool { return !trailerMay(f) })
-	// The views must outlive this buffer.
-	for i := range b.trailer.Len() {
-		f := b.trailer.At(i)
-		f.Name, f.Value = b.trailer.Keep(f.Name), b.trailer.Keep(f.Value)
-	}
-	b.ahead = b.ahead[end:]
-	return true, nil
-}
-
-// trailerMay says which fields may come after a body: none that frames, routes, authenticates or describes the content
-// (RFC 9110 §6.5.1), or a sender could slip past what was decided on the header section.
-func trailerMay(f *exchange.Field) bool {
-	switch f.ID {
-	case exchange.Authorization, exchange.Cookie, exchange.SetCookie, exchange.ContentEncoding, exchange.ContentType,
-		exchange.Date, exchange.Forwarded, exchange.MaxForwards, exchange.Origin, exchange.RetryAfter, exchange.Via,
-		exchange.XForwardedFor, exchange.XForwardedHost, exchange.XForwardedPort, exchange.XForwardedProto,
-		exchange.XRealIP, exchange.XRequestID:
-		return false
-	}
-	return !hasFold(f.Name, "content-")
 }
 
 // refill reads more behind what is at hand; the lines of a chunked body must each fit into one small buffer.

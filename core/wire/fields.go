@@ -5,7 +5,8 @@ package wire
 
 import (
 	"bytes"
-	"encoding/binary"
+	"iter"
+	"math"
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
@@ -31,13 +32,10 @@ type Limits struct {
 // Defaults are the limits of a node whose configuration says nothing.
 var Defaults = Limits{HeaderBytes: 32 << 10, Fields: 100, Target: 8 << 10}
 
-// maxNominated is the most options a Connection field may name.
-const maxNominated = 10
+// maxOptions is the most options that the Connection fields of a head may have.
+const maxOptions = 10
 
 var (
-	// ErrMore says that the head is not complete yet.
-	ErrMore = fault.New(fault.RequestTimeout, "head incomplete")
-
 	errHeaderTooLarge = fault.New(fault.HeaderTooLarge, "header section too large")
 	errTooManyFields  = fault.New(fault.HeaderTooLarge, "too many fields")
 	errTargetTooLong  = fault.New(fault.TargetTooLong, "request target too long")
@@ -56,14 +54,18 @@ var (
 	errFraming    = fault.New(fault.BadRequest, "Transfer-Encoding where it may not be")
 	errHost       = fault.New(fault.BadRequest, "Host missing, repeated or malformed")
 	errTarget     = fault.New(fault.BadRequest, "malformed request target")
-	errNominated  = fault.New(fault.BadRequest, "Connection nominates a field it must not, or too many")
+	errCodings    = fault.New(fault.BadRequest, "malformed Transfer-Encoding")
+	errNominated  = fault.New(fault.BadRequest, "Connection names a field it must not, too many, or what is no name")
 	errUpgrade    = fault.New(fault.BadRequest, "malformed WebSocket handshake")
 )
 
 // framing is what the fields of a head say about the message and the connection. Those fields end here: they are not
 // put into the Header, so nothing later can forward or believe them.
 type framing struct {
+	trailer   bool // the section follows a body
+	lines     int
 	length    int64 // Content-Length, -1 without
+	repaired  bool  // it was repeated, or had leading zeros: the sender is not to be trusted with another message
 	chunked   bool
 	codings   int
 	hosts     int
@@ -76,7 +78,8 @@ type framing struct {
 	trailers  bool // TE: trailers
 	expects   int
 	expect    []byte
-	nominated [maxNominated][]byte
+	options   int // of Connection, all of them
+	nominated [maxOptions][]byte
 	n         int
 }
 
@@ -130,6 +133,7 @@ func fields(b []byte, i int, lim *Limits, h *exchange.Header, fr *framing) error
 		}
 		name := b[start:i]
 		i++
+		raw := i
 		for b[i] == ' ' || b[i] == '\t' {
 			i++
 		}
@@ -142,10 +146,10 @@ func fields(b []byte, i int, lim *Limits, h *exchange.Header, fr *framing) error
 		for len(value) > 0 && (value[len(value)-1] == ' ' || value[len(value)-1] == '\t') {
 			value = value[:len(value)-1]
 		}
-		if !cleanValue(value) {
+		if !exchange.CleanValue(value) {
 			return errValue
 		}
-		if h.Len()+1 > lim.Fields {
+		if fr.lines++; fr.lines > lim.Fields {
 			return errTooManyFields
 		}
 		if seen&underscore != 0 && lim.Underscores != PassUnderscores {
@@ -154,37 +158,30 @@ func fields(b []byte, i int, lim *Limits, h *exchange.Header, fr *framing) error
 			}
 			continue
 		}
-		if err := field(h, fr, name, value); err != nil {
+		if err := field(h, fr, name, value, b[raw:end]); err != nil {
 			return err
 		}
 	}
 }
 
-// field files one field under what it is.
-func field(h *exchange.Header, fr *framing, name, value []byte) error {
+// field files one field under what it is. raw is the value with the space around it.
+func field(h *exchange.Header, fr *framing, name, value, raw []byte) error {
 	id := exchange.Identify(name)
+	if fr.trailer {
+		if trailerMay(name, id) {
+			h.Append(name, value, id)
+		}
+		return nil
+	}
 	switch id {
 	case exchange.Host:
 		fr.hosts++
 		fr.host = value
 		return nil
 	case exchange.ContentLength:
-		n, ok := parseLength(value)
-		if !ok {
-			return errLength
-		}
-		if fr.length >= 0 && fr.length != n {
-			return errLengths
-		}
-		fr.length = n
-		return nil
+		return length(fr, value)
 	case exchange.TransferEncoding:
-		fr.codings++
-		fr.chunked = exchange.EqualFold(value, "chunked")
-		if !fr.chunked {
-			return errCoding
-		}
-		return nil
+		return coding(fr, value, raw)
 	case exchange.Connection:
 		return options(fr, value)
 	case exchange.Upgrade:
@@ -196,7 +193,9 @@ func field(h *exchange.Header, fr *framing, name, value []byte) error {
 		fr.expect = value
 		return nil
 	case exchange.TE:
-		fr.trailers = fr.trailers || hasFold(value, "trailers")
+		for item := range list(value) {
+			fr.trailers = fr.trailers || exchange.EqualFold(item, "trailers")
+		}
 		return nil
 	case exchange.KeepAlive, exchange.ProxyConnection, exchange.ProxyAuthorization, exchange.Trailer, exchange.HTTP2Settings:
 		return nil
@@ -205,26 +204,70 @@ func field(h *exchange.Header, fr *framing, name, value []byte) error {
 	return nil
 }
 
-// options reads a Connection field (RFC 9110 §7.6.1).
-func options(fr *framing, value []byte) error {
-	for len(value) > 0 {
-		opt := value
-		if i := bytes.IndexByte(value, ','); i >= 0 {
-			opt, value = value[:i], value[i+1:]
-		} else {
-			value = nil
+// length files a Content-Length: digits only, no overflow (RFC 9110 §8.6). A repeated one may only repeat.
+func length(fr *framing, value []byte) error {
+	n, ok := parseLength(value)
+	if !ok {
+		return errLength
+	}
+	if fr.length >= 0 && fr.length != n {
+		return errLengths
+	}
+	fr.repaired = fr.repaired || fr.length >= 0 || value[0] == '0' && len(value) > 1
+	fr.length = n
+	return nil
+}
+
+func parseLength(v []byte) (n int64, ok bool) {
+	if len(v) == 0 || len(v) > 32 {
+		return 0, false
+	}
+	for _, c := range v {
+		d := int64(c - '0')
+		if d > 9 || n > (math.MaxInt64-d)/10 {
+			return 0, false
 		}
-		opt = bytes.Trim(opt, " \t")
+		n = n*10 + d
+	}
+	return n, true
+}
+
+// coding files a Transfer-Encoding, of which there is one good form. Space other than the usual one is what makes the
+// next reader pass the field over (RFC 9112 §11.2).
+func coding(fr *framing, value, raw []byte) error {
+	fr.codings++
+	fr.chunked = exchange.EqualFold(value, "chunked")
+	if fr.chunked && (len(raw) == len(value) || len(raw) == len(value)+1 && raw[0] == ' ') {
+		return nil
+	}
+	first := value
+	if i := bytes.IndexAny(value, ",; "); i >= 0 {
+		first = value[:i]
+	}
+	for _, known := range codings {
+		if exchange.EqualFold(first, known) {
+			return errCoding
+		}
+	}
+	return errCodings
+}
+
+// codings are those that there are beside chunked (RFC 9112 §7, RFC 2616 §3.6).
+var codings = [...]string{"gzip", "x-gzip", "deflate", "compress", "x-compress", "identity", "br", "zstd"}
+
+// options files a Connection field (RFC 9110 §7.6.1).
+func options(fr *framing, value []byte) error {
+	for opt := range list(value) {
+		if fr.options++; fr.options > maxOptions || !isToken(opt) {
+			return errNominated
+		}
 		switch {
-		case len(opt) == 0:
 		case exchange.EqualFold(opt, "close"):
 			fr.close = true
 		case exchange.EqualFold(opt, "keep-alive"):
 			fr.keepAlive = true
 		case exchange.EqualFold(opt, "upgrade"):
 			fr.upgrade = true
-		case fr.n == maxNominated:
-			return errNominated
 		default:
 			fr.nominated[fr.n] = opt
 			fr.n++
@@ -233,14 +276,42 @@ func options(fr *framing, value []byte) error {
 	return nil
 }
 
+// list gives the items of a list that are not empty (RFC 9110 §5.6.1).
+func list(value []byte) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		for len(value) > 0 {
+			item := value
+			if i := bytes.IndexByte(value, ','); i >= 0 {
+				item, value = value[:i], value[i+1:]
+			} else {
+				value = nil
+			}
+			if item = bytes.Trim(item, " \t"); len(item) > 0 && !yield(item) {
+				return
+			}
+		}
+	}
+}
+
+func isToken(b []byte) bool {
+	for _, c := range b {
+		if tokenByte[c] == 0 {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
 // nominate takes the fields that Connection named out of h. Those that frame, route or identify must not be named: the
 // next hop would see another message than the one that was checked.
 func nominate(h *exchange.Header, fr *framing) error {
 	for _, name := range fr.nominated[:fr.n] {
-		switch id := exchange.Identify(name); id {
+		switch exchange.Identify(name) {
 		case exchange.Host, exchange.ContentLength, exchange.TransferEncoding, exchange.Authorization, exchange.Cookie,
-			exchange.XForwardedFor, exchange.XForwardedHost, exchange.XForwardedPort, exchange.XForwardedProto,
 			exchange.Forwarded, exchange.XRealIP, exchange.XRequestID:
+			return errNominated
+		}
+		if hasFold(name, "x-forwarded-") {
 			return errNominated
 		}
 		h.Del(string(name))
@@ -248,35 +319,7 @@ func nominate(h *exchange.Header, fr *framing) error {
 	return nil
 }
 
-// parseLength reads a Content-Length: digits only, no overflow (RFC 9110 §8.6).
-func parseLength(v []byte) (n int64, ok bool) {
-	if len(v) == 0 || len(v) > 32 {
-		return 0, false
-	}
-	for _, c := range v {
-		if c-'0' > 9 || n > (1<<63-1-9)/10 {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
-}
-
-// cleanValue reports whether v has valueBytes only; eight at a time while nothing is suspicious.
-func cleanValue(v []byte) bool {
-	const ones, tops = 0x0101010101010101, 0x8080808080808080
-	for len(v) >= 8 {
-		w := binary.LittleEndian.Uint64(v)
-		del := w ^ 0x7f*ones
-		if ((w-0x20*ones)&^w|(del-ones)&^del)&tops != 0 {
-			break
-		}
-		v = v[8:]
-	}
-	for _, c := range v {
-		if !valueByte[c] {
-			return false
-		}
-	}
-	return true
+// hasFold reports whether b begins with a lower-case prefix, in any case.
+func hasFold(b []byte, prefix string) bool {
+	return len(b) >= len(prefix) && exchange.EqualFold(b[:len(prefix)], prefix)
 }

@@ -7,8 +7,9 @@ import (
 )
 
 // Normalise splits r.Target, which begins with a slash, into path and query and brings the path into the one form that
-// is routed on and forwarded: unreserved characters decoded, dot segments removed (RFC 3986 §6.2.2). Encoded slashes and
-// backslashes stay as they are and separate nothing. What a second decoding would turn into another path is refused.
+// is routed on and forwarded: unreserved characters decoded, the digits of other encodings in capitals, dot segments
+// removed (RFC 3986 §6.2.2). Encoded slashes and backslashes stay as they are, byte for byte, and separate nothing. What a
+// second decoding would turn into another path is refused.
 func Normalise(r *exchange.Request) error {
 	t := r.Target
 	path, query := t, []byte(nil)
@@ -64,14 +65,18 @@ func decode(p []byte) (int, error) {
 		case unreserved[c]:
 			p[w] = c
 			w++
+		case c == '/' || c == '\\':
+			w += copy(p[w:], p[i:i+3])
 		default:
-			copy(p[w:], p[i:i+3])
+			p[w], p[w+1], p[w+2] = '%', capital[hi], capital[lo]
 			w += 3
 		}
 		i += 2
 	}
 	return w, nil
 }
+
+const capital = "0123456789ABCDEF"
 
 // removeDots removes dot segments in place (RFC 3986 §5.2.4).
 func removeDots(p []byte) (int, error) {
@@ -112,39 +117,46 @@ func removeDots(p []byte) (int, error) {
 }
 
 // disguised reports whether a reader that cuts parameters, decodes once more or takes an encoded slash for a slash would
-// find a dot segment in seg: "..;x", "%252e%252e", "..%2f".
+// find a dot segment in seg: "..;x", "..%3bx", "%252e%252e", "..%2f", "x;y%2f..".
 func disguised(seg []byte) bool {
-	dots, other := 0, false
+	dots, other := 0, false // what the part since the last encoded slash begins with
 	for i := 0; i < len(seg); {
-		switch rest := seg[i:]; {
+		rest, slash := seg[i:], 0
+		switch {
 		case rest[0] == '.':
 			dots++
 			i++
+			continue
+		case rest[0] == ';':
+			if isDots(dots, other) {
+				return true
+			}
+		case rest[0] != '%':
 		case hasFold(rest, "%252e"):
 			dots++
 			i += 5
-		case rest[0] == ';':
-			return dots > 0 && dots <= 2 && !other
+			continue
+		case hasFold(rest, "%3b"):
+			if isDots(dots, other) {
+				return true
+			}
 		case hasFold(rest, "%2f"), hasFold(rest, "%5c"):
-			if dots > 0 && dots <= 2 && !other {
-				return true
-			}
-			dots, other = 0, false
-			i += 3
+			slash = 3
 		case hasFold(rest, "%252f"), hasFold(rest, "%255c"):
-			if dots > 0 && dots <= 2 && !other {
-				return true
-			}
-			dots, other = 0, false
-			i += 5
-		default:
+			slash = 5
+		}
+		if slash == 0 {
 			other = true
 			i++
+			continue
 		}
+		if isDots(dots, other) {
+			return true
+		}
+		dots, other = 0, false
+		i += slash
 	}
-	return dots > 0 && dots <= 2 && !other
+	return isDots(dots, other)
 }
 
-func hasFold(b []byte, prefix string) bool {
-	return len(b) >= len(prefix) && exchange.EqualFold(b[:len(prefix)], prefix)
-}
+func isDots(dots int, other bool) bool { return (dots == 1 || dots == 2) && !other }

@@ -45,7 +45,7 @@ func requestLine(b []byte, lim *Limits, r *exchange.Request) (int, error) {
 	for tokenByte[b[i]] != 0 {
 		i++
 	}
-	if i == 0 || i > 32 || b[i] != ' ' {
+	if i == 0 || i > 32 || b[i] != ' ' || string(b[:i]) == "PRI" { // PRI begins HTTP/2 (RFC 9113 §3.4)
 		return 0, errStart
 	}
 	r.Method = b[:i]
@@ -90,7 +90,7 @@ func authority(r *exchange.Request, fr *framing, secure bool) error {
 	switch {
 	case t[0] == '/':
 	case len(t) == 1 && t[0] == '*' && string(r.Method) == "OPTIONS":
-		r.Path = t
+		r.Path, r.Query = t, nil
 		return nil
 	default:
 		rest, ok := cutScheme(t, secure)
@@ -103,10 +103,14 @@ func authority(r *exchange.Request, fr *framing, secure bool) error {
 		} else {
 			rest = nil
 		}
-		if !ValidHost(host) || fr.hosts == 1 && !bytes.EqualFold(host, fr.host) {
+		if !ValidHost(host) || fr.hosts == 1 && !sameHost(host, fr.host, secure) {
 			return errHost
 		}
 		r.Host = host
+		if len(rest) == 0 && string(r.Method) == "OPTIONS" { // RFC 9112 §3.2.4
+			r.Target, r.Path, r.Query = asterisk, asterisk, nil
+			return nil
+		}
 		if len(rest) == 0 || rest[0] == '?' {
 			rest = r.Header.Keep(append([]byte{'/'}, rest...))
 		}
@@ -114,6 +118,8 @@ func authority(r *exchange.Request, fr *framing, secure bool) error {
 	}
 	return Normalise(r)
 }
+
+var asterisk = []byte("*")
 
 func cutScheme(t []byte, secure bool) ([]byte, bool) {
 	scheme := "http://"
@@ -126,55 +132,9 @@ func cutScheme(t []byte, secure bool) ([]byte, bool) {
 	return t[len(scheme):], true
 }
 
-// ValidHost reports whether h is a host with an optional port, and nothing else (RFC 9110 §7.2).
-func ValidHost(h []byte) bool {
-	host, port := h, []byte(nil)
-	if len(h) > 0 && h[0] == '[' {
-		end := bytes.IndexByte(h, ']')
-		if end < 3 {
-			return false
-		}
-		for _, c := range h[1:end] {
-			if hexDigit[c] == 0xff && c != ':' && c != '.' {
-				return false
-			}
-		}
-		if len(h) == end+1 {
-			return true
-		}
-		if h[end+1] != ':' {
-			return false
-		}
-		port = h[end+2:]
-	} else {
-		if i := bytes.IndexByte(h, ':'); i >= 0 {
-			host, port = h[:i], h[i+1:]
-		}
-		if len(host) == 0 || len(host) > 255 {
-			return false
-		}
-		for _, c := range host {
-			if !hostByte[c] {
-				return false
-			}
-		}
-		if len(host) == len(h) {
-			return true
-		}
-	}
-	n := 0
-	for _, c := range port {
-		if c-'0' > 9 || n > 65535 {
-			return false
-		}
-		n = n*10 + int(c-'0')
-	}
-	return n <= 65535 && len(port) > 0
-}
-
 // frame decides where the body ends, whether the connection lasts, and what kind of request this is.
 func frame(r *exchange.Request, fr *framing) (Framing, error) {
-	f := Framing{Close: fr.close || r.Version == exchange.HTTP10 && !fr.keepAlive}
+	f := Framing{Close: fr.close || fr.repaired || r.Version == exchange.HTTP10 && !fr.keepAlive}
 	r.Close, r.Trailers = f.Close, fr.trailers
 	switch {
 	case fr.codings > 1, fr.codings == 1 && (fr.length >= 0 || r.Version == exchange.HTTP10):
@@ -191,11 +151,28 @@ func frame(r *exchange.Request, fr *framing) (Framing, error) {
 		r.Expect = f.Mode != NoBody
 	}
 	if fr.upgrade && fr.websocket && r.Version == exchange.HTTP11 {
-		if fr.upgrades > 1 || f.Mode != NoBody || string(r.Method) != "GET" || r.Header.Get("sec-websocket-key") == nil ||
-			string(r.Header.Get("sec-websocket-version")) != "13" {
+		if fr.upgrades > 1 || f.Mode != NoBody || string(r.Method) != "GET" || !handshake(&r.Header) {
 			return f, errUpgrade
 		}
 		r.Upgrade = true
 	}
 	return f, nil
+}
+
+// handshake reports whether h has what a WebSocket handshake must (RFC 6455 §4.2.1).
+func handshake(h *exchange.Header) bool {
+	key, version := h.Index("sec-websocket-key", 0), h.Index("sec-websocket-version", 0)
+	if key < 0 || version < 0 || h.Index("sec-websocket-key", key+1) >= 0 || h.Index("sec-websocket-version", version+1) >= 0 {
+		return false
+	}
+	k := h.At(key).Value
+	if len(k) != 24 || string(k[22:]) != "==" {
+		return false
+	}
+	for _, c := range k[:22] {
+		if !alnum(int(c)) && c != '+' && c != '/' {
+			return false
+		}
+	}
+	return string(h.At(version).Value) == "13"
 }

@@ -18,11 +18,17 @@ func ParseResponse(head []byte, method []byte, lim *Limits, r *exchange.Response
 	if err := fields(head, i, lim, &r.Header, &fr); err != nil {
 		return Framing{}, fault.Wrap(fault.BadResponse, err)
 	}
-	f := Framing{Close: fr.close || r.Version == exchange.HTTP10 && !fr.keepAlive}
+	f := Framing{Close: fr.close || fr.repaired || r.Version == exchange.HTTP10 && !fr.keepAlive}
 	r.Declared = fr.length
 	switch {
 	case fr.codings > 1, fr.chunked && (fr.length >= 0 || r.Version == exchange.HTTP10):
 		return f, errResponse
+	case r.Status < 200 && (fr.codings > 0 || fr.length >= 0):
+		return f, errResponse // a sender that frames a body here sends one (RFC 9112 §6.1, §6.2)
+	case r.Status == 101 && !(fr.upgrade && fr.websocket && fr.upgrades == 1):
+		return f, errResponse
+	case r.Status == 204 && (fr.codings > 0 || fr.length > 0):
+		f.Close = true // the body that may not be there may come all the same
 	case Bodiless(r.Status) || string(method) == "HEAD":
 	case fr.chunked:
 		f.Mode = ChunkedBody

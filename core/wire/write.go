@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"strconv"
 
 	"github.com/valyala/fasthttp"
@@ -11,16 +12,20 @@ import (
 // AppendRequest writes the head of r for an upstream, every byte of it ours (RFC 9112 §3, §6): host is what Host will say.
 // length is the number of body bytes to come, -1 for a chunked body.
 func AppendRequest(dst []byte, r *exchange.Request, host []byte, length int64) []byte {
-	dst = append(dst, r.Method...)
+	dst = appendVisible(dst, r.Method)
 	dst = append(dst, ' ')
-	dst = append(dst, r.Target...)
+	dst = appendVisible(dst, r.Target)
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(dst, host...)
+	dst = appendVisible(dst, host)
 	dst = append(dst, "\r\n"...)
 	dst = appendFields(dst, &r.Header)
 	switch {
 	case r.Upgrade:
 		return append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
+	case r.Trailers:
+		dst = append(dst, "TE: trailers\r\nConnection: TE\r\n"...)
+	}
+	switch {
 	case length < 0:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	case length > 0 || expectsBody(r.Method):
@@ -46,7 +51,7 @@ func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) 
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(r.Status), 10)
 	dst = append(dst, ' ')
-	if len(r.Reason) > 0 {
+	if len(r.Reason) > 0 && exchange.CleanValue(r.Reason) {
 		dst = append(dst, r.Reason...)
 	} else {
 		dst = append(dst, fasthttp.StatusMessage(r.Status)...)
@@ -59,7 +64,7 @@ func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) 
 		return append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
 	case r.Status < 200 || r.Status == 204:
 	case r.Status == 304 || head && !r.Local:
-		if r.Declared >= 0 {
+		if r.Declared >= 0 && !r.Local {
 			dst = appendLength(dst, r.Declared)
 		}
 	case length >= 0:
@@ -76,9 +81,30 @@ func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) 
 	return append(dst, "\r\n"...)
 }
 
+// appendVisible appends b without what would end a part of the request line early. What was read from a wire has none of
+// it; this is for what a rewrite or a filter put there.
+func appendVisible(dst, b []byte) []byte {
+	if exchange.CleanValue(b) && bytes.IndexByte(b, ' ') < 0 && bytes.IndexByte(b, '\t') < 0 {
+		return append(dst, b...)
+	}
+	for _, c := range b {
+		if c <= ' ' || c == 0x7f {
+			dst = append(dst, '%', capital[c>>4], capital[c&0xf])
+			continue
+		}
+		dst = append(dst, c)
+	}
+	return dst
+}
+
+// appendFields writes h. Whatever put a field there, what frames the message is not taken from it, and what would end a
+// line early is not written.
 func appendFields(dst []byte, h *exchange.Header) []byte {
 	for i := range h.Len() {
 		f := h.At(i)
+		if f.ID != exchange.Other && (f.ID.HopByHop() || f.ID == exchange.Host) || !exchange.CleanValue(f.Name) || !exchange.CleanValue(f.Value) {
+			continue
+		}
 		dst = append(dst, f.Name...)
 		dst = append(dst, ": "...)
 		dst = append(dst, f.Value...)

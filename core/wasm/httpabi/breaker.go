@@ -4,8 +4,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/weirproxy/weir/core/clock"
 )
 
 // When a filter is left alone: after so many failures within the window, for a pause that doubles with every trial that
@@ -20,7 +18,8 @@ const (
 // breaker stops calls of a filter that keeps failing, so that a broken guest does not cost an instance a request. While
 // nothing fails it costs one atomic load. Its methods may be called concurrently.
 type breaker struct {
-	until atomic.Int64 // clock.Nano when a trial may be made; 0: closed
+	now   func() int64 // clock.Nano, but in tests
+	until atomic.Int64 // when a trial may be made; 0: closed
 
 	mu    sync.Mutex
 	at    [breakAfter]int64 // when the last failures were
@@ -40,7 +39,7 @@ func (b *breaker) allow() (ok, trial bool) {
 	if until == 0 {
 		return true, false
 	}
-	if b.trial || clock.Nano() < until {
+	if b.trial || b.now() < until {
 		return false, false
 	}
 	b.trial = true
@@ -51,7 +50,7 @@ func (b *breaker) allow() (ok, trial bool) {
 func (b *breaker) failed(trial bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := clock.Nano()
+	now := b.now()
 	if trial {
 		b.trial = false
 		b.pause = min(2*b.pause, pauseMost)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -31,7 +32,7 @@ const buffer = 32 << 10
 
 func newProgram() *program {
 	p := &program{host: map[string]uint32{}, heap: 16}
-	p.Memory(2, 2)
+	p.Memory(2, -1)
 	for _, f := range functions {
 		p.host[f.Name] = p.Import(HostModule, f.Name, f.Params, f.Results)
 	}
@@ -159,7 +160,7 @@ func addFields(h *exchange.Header, fields []string) {
 
 // withBody gives a request a body; length -1 is a chunked one.
 func withBody(x *exchange.Exchange, length int64, end error, pieces ...string) *source {
-	s := &source{pieces: pieces, end: end}
+	s := &source{pieces: slices.Clone(pieces), end: end}
 	x.Request.Body.Init(length, s)
 	return s
 }

@@ -169,7 +169,7 @@ func (g *guest) change(s []uint64, add bool) {
 		panic(errName)
 	}
 	value := trim(g.read(s[3], s[4]))
-	if !all(value, valueByte) {
+	if !exchange.CleanValue(value) {
 		panic(errValue)
 	}
 	g.charge(len(name) + len(value))

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
 )
@@ -29,6 +30,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 		return nil, err
 	}
 	f := &Filter{o: o, silent: out.empty(exportResponse)}
+	f.breaker.now = clock.Nano
 	f.journal.log = o.Log.With().Str("filter", o.Name).Logger()
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.output,

@@ -60,7 +60,7 @@ func (j *journal) line(level zerolog.Level, text []byte, id []byte) {
 }
 
 func (j *journal) enabled(level zerolog.Level) bool {
-	return level >= j.log.GetLevel() && level != zerolog.NoLevel
+	return level >= j.log.GetLevel() && level >= zerolog.GlobalLevel() && level != zerolog.NoLevel
 }
 
 // output takes lines of a guest's standard streams.

@@ -10,7 +10,6 @@ import (
 // Classes of bytes, as the reader of heads has them: what a client may not send, a guest may not set.
 const (
 	tokenByte  = 1 << iota // RFC 9110 §5.6.2
-	valueByte              // RFC 9110 §5.5
 	targetByte             // visible ASCII, without the fragment mark and the backslash
 )
 
@@ -19,9 +18,6 @@ var class = func() (t [256]uint8) {
 		alnum := c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
 		if alnum || c < 0x80 && bytes.IndexByte([]byte("!#$%&'*+-.^_`|~"), byte(c)) >= 0 {
 			t[c] |= tokenByte
-		}
-		if c == '\t' || c >= 0x20 && c != 0x7f {
-			t[c] |= valueByte
 		}
 		if c > 0x20 && c < 0x7f && c != '#' && c != '\\' {
 			t[c] |= targetByte

@@ -10,7 +10,7 @@ const (
 	// clock.
 	stride = 8192
 	// entry is what a charge costs by itself; with it not even an empty loop is free.
-	entry = 4
+	entry = 12
 	// nesting caps open blocks in a function.
 	nesting = 1 << 15
 	// leafFrame is the largest frame of a function without calls that goes uncounted: at most one such frame is on a
@@ -41,6 +41,7 @@ type body struct {
 	charges []charge
 	edits   []instr // instructions to be replaced, in order
 	calls   bool
+	joins   int64 // places where control flow comes together
 	frame   int64 // estimate of the native frame in bytes
 }
 
@@ -236,6 +237,7 @@ func (sc *scan) shut(in *instr, top *frame) {
 	f := *top
 	sc.frames = sc.frames[:len(sc.frames)-1]
 	sc.slots.merge(f.sets)
+	sc.body.joins++
 	if len(sc.frames) == 0 {
 		return
 	}

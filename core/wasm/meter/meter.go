@@ -27,6 +27,7 @@ type Options struct {
 	Functions    int    // functions, imported ones included; default 65,536
 	Body         int    // bytes of one function body; default 1 MiB
 	Locals       int    // parameters and locals of one function; default 10,000
+	Joins        int64  // joins of control flow times locals, of one function; eight times that for all; default 2 Mi
 	Types        int    // function types; default 16,384
 	Imports      int    // imports; default 1,024
 	Exports      int    // exports; default 65,536
@@ -34,8 +35,9 @@ type Options struct {
 	Segments     int    // data segments, and element segments, each; default 65,536
 	Tables       int    // tables; default 4
 	TableEntries uint32 // entries of one table, now and after growing; default 65,536
-	MemoryPages  uint32 // pages of the memory, now and after growing; default 1,024 (64 MiB)
-	Stack        int64  // bytes of native stack that nested calls may take by estimate; default 4 MiB
+	MemoryPages  uint32 // pages of the memory at first; default 1,024 (64 MiB)
+	MemoryMax    uint32 // pages of the memory after growing; default MemoryPages
+	Stack        int64  // bytes of native stack that nested calls may take, estimated from above; default 8 MiB
 }
 
 func (o Options) withDefaults() Options {
@@ -43,6 +45,9 @@ func (o Options) withDefaults() Options {
 	def(&o.Functions, 1<<16)
 	def(&o.Body, 1<<20)
 	def(&o.Locals, 10_000)
+	// A compiler to static single assignment may look at every local at every join: 94 KB of code with 16 Mi of them
+	// took wazero 41 s and 3.6 GB. All of a stock Go guest has 0.5 Mi.
+	def(&o.Joins, 2<<20)
 	def(&o.Types, 1<<14)
 	def(&o.Imports, 1<<10)
 	def(&o.Exports, 1<<16)
@@ -51,7 +56,8 @@ func (o Options) withDefaults() Options {
 	def(&o.Tables, 4)
 	def(&o.TableEntries, 1<<16)
 	def(&o.MemoryPages, 1<<10)
-	def(&o.Stack, 4<<20)
+	def(&o.MemoryMax, o.MemoryPages)
+	def(&o.Stack, 8<<20)
 	return o
 }
 

@@ -1,5 +1,7 @@
 package meter
 
+import "fmt"
+
 // rewriter writes a decoded module anew.
 type rewriter struct {
 	m           *decoded
@@ -14,6 +16,7 @@ type rewriter struct {
 	lens        []uint32 // their first values
 	code        [][]byte
 	maxFrame    int64
+	joins       int64
 }
 
 func (w *rewriter) fuel() uint32  { return uint32(w.m.globals) }
@@ -88,6 +91,10 @@ func (w *rewriter) body(s span, t funcType) ([]byte, error) {
 		return nil, err
 	}
 	w.maxFrame = max(w.maxFrame, b.frame)
+	work := b.joins * int64(locals)
+	if w.joins += work; work > w.o.Joins || w.joins > 8*w.o.Joins {
+		return nil, &Error{Offset: s.start, Msg: fmt.Sprintf("function too complex: %d joins times %d locals, at most %d allowed, and 8 times that in all", b.joins, locals, w.o.Joins)}
+	}
 	f := &function{w: w, out: out, body: &b, scratch: uint32(locals), t: t}
 	f.emit(start, s.end)
 	return out.b, nil

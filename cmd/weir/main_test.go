@@ -1,0 +1,60 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weirproxy/weir/core/config"
+)
+
+// asWeir in the environment makes the test binary be weir: a real process, for tests that need signals.
+const asWeir = "WEIR_TEST_AS_WEIR"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asWeir) != "" {
+		main()
+	}
+	testscript.Main(m, map[string]func(){"weir": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setupScript})
+}
+
+// TestDocs loads every YAML block of every README: what a reader copies works.
+func TestDocs(t *testing.T) {
+	block := regexp.MustCompile("(?s)```yaml\n(.*?)```")
+	found := 0
+	err := filepath.WalkDir("../..", func(file string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() && (d.Name() == ".git" || d.Name() == "build" || d.Name() == "node_modules") {
+			if err == nil {
+				err = filepath.SkipDir
+			}
+			return err
+		}
+		if !strings.HasSuffix(file, ".md") {
+			return nil
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		for _, m := range block.FindAllSubmatchIndex(text, -1) {
+			found++
+			line := 1 + strings.Count(string(text[:m[2]]), "\n")
+			env := func(string) (string, bool) { return "0123456789abcdef0123456789abcdef", true }
+			if _, err := config.Parse(file, text[m[2]:m[3]], env); err != nil {
+				t.Errorf("%s: the block at line %d:\n%v", file, line, err)
+			}
+		}
+		return nil
+	})
+	if err != nil || found == 0 {
+		t.Errorf("%d blocks, %v", found, err)
+	}
+}

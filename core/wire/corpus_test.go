@@ -1,0 +1,238 @@
+package wire
+
+import "strings"
+
+// get is a plain request with more field lines; line one with another request line; to one with another target.
+func get(fields string) string  { return "GET / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n" }
+func post(fields string) string { return "POST / HTTP/1.1\r\nHost: a\r\n" + fields + "\r\n" }
+func line(l string) string      { return l + "\r\nHost: a\r\n\r\n" }
+func to(target string) string   { return line("GET " + target + " HTTP/1.1") }
+func host(h string) string      { return "GET / HTTP/1.1\r\nHost: " + h + "\r\n\r\n" }
+
+const (
+	bad      = "bad_request"
+	plainGET = "GET / @a"
+	key      = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+	shake    = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+)
+
+// example is a request and what it means: a fault's name, "more" for a head that is not whole, or show's text of what may be
+// forwarded.
+type example struct{ name, in, want string }
+
+// messages are about everything but host and target.
+var messages = []example{
+	// Lines.
+	{"plain", get(""), plainGET},
+	{"not whole", "GET / HTTP/1.1\r\nHost: a\r\n", "more"},
+	{"bare LF everywhere", "GET / HTTP/1.1\nHost: a\n\n", bad},
+	{"bare LF after request line", "GET / HTTP/1.1\nHost: a\r\n\r\n", bad},
+	{"bare LF after field", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", bad},
+	{"bare LF ends the head", "GET / HTTP/1.1\r\nHost: a\r\n\n", bad},
+	{"LF CR LF", "GET / HTTP/1.1\r\nHost: a\n\r\n\r\n", bad},
+	{"CR before CRLF in request line", "GET / HTTP/1.1\r\r\nHost: a\r\n\r\n", bad},
+	{"CR before CRLF in field", get("X: a\r\r\n"), bad},
+	{"bare CR in value", get("X: a\rb\r\n"), bad},
+	{"bare CR in name", get("X\rY: b\r\n"), bad},
+	{"bare CR as line end", get("X: a\rY: b\r\n"), bad},
+	{"CR alone on a line", get("\rX: a\r\n"), bad},
+	{"bare CR in target", to("/a\rb"), bad},
+	{"NUL in value", get("X: a\x00b\r\n"), bad},
+	{"NUL in name", get("X\x00: b\r\n"), bad},
+	{"NUL in target", to("/a\x00"), bad},
+	{"NUL first", "\x00GET / HTTP/1.1\r\nHost: a\r\n\r\n", bad},
+	{"TLS bytes", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", bad},
+	{"empty line first", "\r\n" + get(""), bad}, // whoever reads the connection skips two
+	{"space first", " " + get(""), bad},
+	{"empty head", "\r\n\r\n", bad},
+	{"obs-fold", get("X: a\r\n b\r\n"), bad},
+	{"obs-fold with tab", get("X: a\r\n\tb\r\n"), bad},
+	{"obs-fold of first field", "GET / HTTP/1.1\r\n Host: a\r\n\r\n", bad},
+	{"obs-fold in Host", "GET / HTTP/1.1\r\nHost:\r\n a\r\n\r\n", bad},
+	{"obs-fold in Transfer-Encoding", post("Transfer-Encoding:\r\n chunked\r\n"), bad},
+	{"obs-fold in Content-Length", post("Content-Length: 1\r\n 0\r\n"), bad},
+
+	// Request line.
+	{"two spaces", line("GET  / HTTP/1.1"), bad},
+	{"two spaces before version", line("GET /  HTTP/1.1"), bad},
+	{"tab", line("GET\t/ HTTP/1.1"), bad},
+	{"tab before version", line("GET /\tHTTP/1.1"), bad},
+	{"VT", line("GET\v/ HTTP/1.1"), bad},
+	{"trailing space", line("GET / HTTP/1.1 "), bad},
+	{"space in target", line("GET /a b HTTP/1.1"), bad},
+	{"no version", line("GET /"), bad},
+	{"no version, space", line("GET / "), bad},
+	{"no target", line("GET HTTP/1.1"), bad},
+	{"empty target", line("GET  HTTP/1.1"), bad},
+	{"method only", "GET\r\n\r\n", bad},
+	{"unknown method", line("BREW / HTTP/1.1"), "BREW / @a"},
+	{"lower-case method is another method", line("get / HTTP/1.1"), "get / @a"},
+	{"method with dash", line("M-SEARCH / HTTP/1.1"), "M-SEARCH / @a"},
+	{"method of 32", line(strings.Repeat("M", 32) + " / HTTP/1.1"), strings.Repeat("M", 32) + " / @a"},
+	{"method of 33", line(strings.Repeat("M", 33) + " / HTTP/1.1"), bad},
+	{"method no token", line("G(T / HTTP/1.1"), bad},
+	{"method 8-bit", line("G\xc9T / HTTP/1.1"), bad},
+	{"method empty", line(" / HTTP/1.1"), bad},
+	{"CONNECT", line("CONNECT a:443 HTTP/1.1"), "method_refused"},
+	{"CONNECT with path", line("CONNECT / HTTP/1.1"), "method_refused"},
+	{"TRACE", line("TRACE / HTTP/1.1"), "method_refused"},
+	{"PRI", "PRI * HTTP/2.0\r\n\r\n", bad},
+
+	// Version.
+	{"HTTP/1.0 closes", line("GET / HTTP/1.0"), "GET / @a 1.0 close"},
+	{"HTTP/1.0 keep-alive", "GET / HTTP/1.0\r\nHost: a\r\nConnection: keep-alive\r\n\r\n", "GET / @a 1.0"},
+	{"HTTP/2.0", line("GET / HTTP/2.0"), "version_unknown"},
+	{"HTTP/1.2", line("GET / HTTP/1.2"), "version_unknown"},
+	{"HTTP/0.9", line("GET / HTTP/0.9"), "version_unknown"},
+	{"HTTP/9.9", line("GET / HTTP/9.9"), "version_unknown"},
+	{"HTTP/0.0", line("GET / HTTP/0.0"), "version_unknown"},
+	{"http/1.1", line("GET / http/1.1"), bad},
+	{"HTTP/1", line("GET / HTTP/1"), bad},
+	{"HTTP/1.", line("GET / HTTP/1."), bad},
+	{"HTTP/1.10", line("GET / HTTP/1.10"), bad},
+	{"HTTP/11", line("GET / HTTP/11"), bad},
+	{"HTTP/1,1", line("GET / HTTP/1,1"), bad},
+	{"HTTP/01.1", line("GET / HTTP/01.1"), bad},
+	{"HTTPS/1.1", line("GET / HTTPS/1.1"), bad},
+	{"HTTP /1.1", line("GET / HTTP /1.1"), bad},
+	{"version and head end", "GET / HTTP/1.1\r\n\r\n", bad},
+
+	// Field names.
+	{"space before colon", get("X : a\r\n"), bad},
+	{"tab before colon", get("X\t: a\r\n"), bad},
+	{"space in name", get("X A: b\r\n"), bad},
+	{"Transfer-Encoding x", post("Transfer-Encoding x: chunked\r\n"), bad},
+	{"Transfer Encoding", post("Transfer Encoding: chunked\r\n"), bad},
+	{"space before colon of Transfer-Encoding", post("Transfer-Encoding : chunked\r\n"), bad},
+	{"space before colon of Content-Length", post("Content-Length : 5\r\n"), bad},
+	{"empty name", get(": a\r\n"), bad},
+	{"no colon", get("Xa\r\n"), bad},
+	{"brackets in name", get("X(a): b\r\n"), bad},
+	{"quote in name", get("X\"a: b\r\n"), bad},
+	{"8-bit name", get("X\xe4: b\r\n"), bad},
+	{"DEL in name", get("X\x7f: b\r\n"), bad},
+	{"every token byte", get("!#$%&'*+-.^`|~09azAZ: b\r\n"), plainGET + " {!#$%&'*+-.^`|~09azAZ: b}"},
+	{"underscore dropped", get("X_Forwarded_For: 1.2.3.4\r\nContent_Length: 5\r\nA: b\r\n"), plainGET + " {A: b}"},
+	{"underscore in Transfer_Encoding", post("Transfer_Encoding: chunked\r\n"), "POST / @a"},
+
+	// Field values.
+	{"no space after colon", get("X:a\r\n"), plainGET + " {X: a}"},
+	{"space around value", get("X: \t a b\t \r\n"), plainGET + " {X: a b}"},
+	{"empty value", get("X:\r\n"), plainGET + " {X: }"},
+	{"value of space", get("X:  \t \r\n"), plainGET + " {X: }"},
+	{"tab in value", get("X: a\tb\r\n"), plainGET + " {X: a\tb}"},
+	{"obs-text in value", get("X: a\xff\x80b\r\n"), plainGET + " {X: a\xff\x80b}"},
+	{"control in value", get("X: a\x01b\r\n"), bad},
+	{"control in a long value", get("X: 0123456789abcdef\x0b0123456789abcdef\r\n"), bad},
+	{"DEL in value", get("X: 0123456789\x7f\r\n"), bad},
+	{"ESC in value", get("X: \x1b[31m\r\n"), bad},
+	{"case and order and duplicates kept", get("b: 2\r\nA: 1\r\nB: 3\r\n"), plainGET + " {b: 2, A: 1, B: 3}"},
+
+	// Content-Length.
+	{"length", post("Content-Length: 5\r\n"), "POST / @a fixed=5"},
+	{"length in any case", post("cONTENT-lENGTH: 5\r\n"), "POST / @a fixed=5"},
+	{"length 0", post("Content-Length: 0\r\n"), "POST / @a"},
+	{"GET with body", get("Content-Length: 5\r\n"), plainGET + " fixed=5"},
+	{"length +5", post("Content-Length: +5\r\n"), bad},
+	{"length -1", post("Content-Length: -1\r\n"), bad},
+	{"length 0x5", post("Content-Length: 0x5\r\n"), bad},
+	{"length 5.0", post("Content-Length: 5.0\r\n"), bad},
+	{"length 5e1", post("Content-Length: 5e1\r\n"), bad},
+	{"length 1_0", post("Content-Length: 1_0\r\n"), bad},
+	{"length 5 5", post("Content-Length: 5 5\r\n"), bad},
+	{"length 5,5", post("Content-Length: 5,5\r\n"), bad},
+	{"length 5, 6", post("Content-Length: 5, 6\r\n"), bad},
+	{"length empty", post("Content-Length:\r\n"), bad},
+	{"length quoted", post("Content-Length: \"5\"\r\n"), bad},
+	{"length of other digits", post("Content-Length: \xd9\xa5\r\n"), bad},
+	{"length greatest", post("Content-Length: 9223372036854775807\r\n"), "POST / @a fixed=9223372036854775807"},
+	{"length overflow", post("Content-Length: 9223372036854775808\r\n"), bad},
+	{"length wraps to 5", post("Content-Length: 18446744073709551621\r\n"), bad},
+	{"length of 33 digits", post("Content-Length: 000000000000000000000000000000005\r\n"), bad},
+	{"length with leading zeros is repaired", post("Content-Length: 0005\r\n"), "POST / @a fixed=5 close"},
+	{"length twice, equal, is repaired", post("Content-Length: 5\r\nContent-Length: 5\r\n"), "POST / @a fixed=5 close"},
+	{"length twice, differing", post("Content-Length: 5\r\nContent-Length: 6\r\n"), bad},
+	{"length twice, one bad", post("Content-Length: 5\r\nContent-Length: x\r\n"), bad},
+
+	// Transfer-Encoding.
+	{"chunked", post("Transfer-Encoding: chunked\r\n"), "POST / @a chunked"},
+	{"chunked in any case", post("transfer-ENCODING: CHUNKed\r\n"), "POST / @a chunked"},
+	{"chunked without space", post("Transfer-Encoding:chunked\r\n"), "POST / @a chunked"},
+	{"chunked after tab", post("Transfer-Encoding:\tchunked\r\n"), bad},
+	{"chunked after two spaces", post("Transfer-Encoding:  chunked\r\n"), bad},
+	{"chunked before space", post("Transfer-Encoding: chunked \r\n"), bad},
+	{"chunked after VT", post("Transfer-Encoding: \vchunked\r\n"), bad},
+	{"chunked twice", post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n"), bad},
+	{"chunked, chunked", post("Transfer-Encoding: chunked, chunked\r\n"), bad},
+	{"chunked,", post("Transfer-Encoding: chunked,\r\n"), bad},
+	{",chunked", post("Transfer-Encoding: ,chunked\r\n"), bad},
+	{"chunked;q=1", post("Transfer-Encoding: chunked;q=1\r\n"), bad},
+	{"chunked quoted", post("Transfer-Encoding: \"chunked\"\r\n"), bad},
+	{"xchunked", post("Transfer-Encoding: xchunked\r\n"), bad},
+	{"coding empty", post("Transfer-Encoding:\r\n"), bad},
+	{"identity", post("Transfer-Encoding: identity\r\nContent-Length: 5\r\n"), "coding_unknown"},
+	{"gzip", post("Transfer-Encoding: GZip\r\n"), "coding_unknown"},
+	{"gzip, chunked", post("Transfer-Encoding: gzip, chunked\r\n"), "coding_unknown"},
+	{"gzip then chunked", post("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n"), "coding_unknown"},
+	{"chunked, gzip", post("Transfer-Encoding: chunked, gzip\r\n"), bad},
+	{"chunked on HTTP/1.0", "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", bad},
+	{"TE and CL", post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n"), bad},
+	{"CL and TE", post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n"), bad},
+	{"TE and CL 0", post("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n"), bad},
+
+	// Connection.
+	{"close", get("Connection: close\r\n"), plainGET + " close"},
+	{"close in a list", get("Connection: foo, CLOSE\r\nFoo: 1\r\n"), plainGET + " close"},
+	{"close on a second line", get("Connection: keep-alive\r\nConnection: close\r\n"), plainGET + " close"},
+	{"nominated field goes", get("X-A: 1\r\nConnection: x-a, X-B\r\nx-b: 2\r\nX-C: 3\r\n"), plainGET + " {X-C: 3}"},
+	{"nominated field goes, all lines", get("X-A: 1\r\nX-a: 2\r\nConnection: X-A\r\n"), plainGET},
+	{"nominates Host", get("Connection: Host\r\n"), bad},
+	{"nominates Content-Length", post("Connection: content-length\r\nContent-Length: 5\r\n"), bad},
+	{"nominates Transfer-Encoding", post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n"), bad},
+	{"nominates Authorization", get("Connection: close, Authorization\r\n"), bad},
+	{"nominates Cookie", get("Connection: Cookie\r\n"), bad},
+	{"nominates X-Forwarded-For", get("Connection: X-Forwarded-For\r\n"), bad},
+	{"nominates another X-Forwarded", get("Connection: X-Forwarded-Prefix\r\n"), bad},
+	{"nominates Forwarded", get("Connection: Forwarded\r\n"), bad},
+	{"nominates X-Real-IP", get("Connection: X-Real-IP\r\n"), bad},
+	{"nominates X-Request-Id", get("Connection: X-Request-Id\r\n"), bad},
+	{"ten options", get("Connection: a,b,c,d,e,f,g,h,i,j\r\n"), plainGET},
+	{"eleven options", get("Connection: a,b,c,d,e,f,g,h,i,j,k\r\n"), bad},
+	{"eleven options on lines", get(strings.Repeat("Connection: close\r\n", 11)), bad},
+	{"empty options", get("Connection: ,, ,\r\n"), plainGET},
+	{"option no token", get("Connection: clo se\r\n"), bad},
+	{"hop-by-hop fields go", get("Keep-Alive: timeout=5\r\nProxy-Connection: close\r\nProxy-Authorization: Basic x\r\n" +
+		"Trailer: X\r\nHTTP2-Settings: x\r\nTE: gzip\r\nA: b\r\n"), plainGET + " {A: b}"},
+	{"TE trailers", get("TE: gzip;q=0.5, Trailers\r\n"), plainGET + " trailers"},
+	{"TE trailersx", get("TE: trailersx\r\n"), plainGET},
+
+	// Expect.
+	{"expect", post("Expect: 100-continue\r\nContent-Length: 5\r\n"), "POST / @a fixed=5 expect"},
+	{"expect in any case", post("Expect: 100-Continue\r\nTransfer-Encoding: chunked\r\n"), "POST / @a chunked expect"},
+	{"expect without a body", get("Expect: 100-continue\r\n"), plainGET},
+	{"expect something else", get("Expect: foo\r\n"), "expectation_unknown"},
+	{"expect twice", post("Expect: 100-continue\r\nExpect: 100-continue\r\nContent-Length: 5\r\n"), "expectation_unknown"},
+	{"expect a list", post("Expect: 100-continue, foo\r\nContent-Length: 5\r\n"), "expectation_unknown"},
+	{"expect nothing", get("Expect:\r\n"), "expectation_unknown"},
+	{"expect on HTTP/1.0", "POST / HTTP/1.0\r\nExpect: foo\r\nContent-Length: 5\r\n\r\n", "POST / @ 1.0 fixed=5 close"},
+
+	// Upgrade.
+	{"websocket", get(shake + key), plainGET + " upgrade {Sec-WebSocket-Version: 13, Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==}"},
+	{"websocket in any case", get("connection: keep-alive, UPGRADE\r\nUPGRADE: WebSocket\r\nsec-websocket-version: 13\r\nsec-websocket-KEY: dGhlIHNhbXBsZSBub25jZQ==\r\n"),
+		plainGET + " upgrade {sec-websocket-version: 13, sec-websocket-KEY: dGhlIHNhbXBsZSBub25jZQ==}"},
+	{"websocket without key", get(shake), bad},
+	{"websocket with two keys", get(shake + key + key), bad},
+	{"websocket with a short key", get(shake + "Sec-WebSocket-Key: abc=\r\n"), bad},
+	{"websocket with a key of other bytes", get(shake + "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25j!Q==\r\n"), bad},
+	{"websocket version 8", get(strings.Replace(shake, "13", "8", 1) + key), bad},
+	{"websocket with two versions", get(shake + key + "Sec-WebSocket-Version: 13\r\n"), bad},
+	{"websocket by POST", post(shake + key), bad},
+	{"websocket with a body", get(shake + key + "Content-Length: 5\r\n"), bad},
+	{"websocket with two Upgrades", get(shake + key + "Upgrade: websocket\r\n"), bad},
+	{"websocket key nominated", get(strings.Replace(shake, "Upgrade\r", "Upgrade, Sec-WebSocket-Key\r", 1) + key), bad},
+	{"websocket on HTTP/1.0", strings.Replace(get(shake+key+"Connection: keep-alive\r\n"), "1.1", "1.0", 1),
+		plainGET + " 1.0 {Sec-WebSocket-Version: 13, Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==}"},
+	{"Upgrade without Connection", get("Upgrade: websocket\r\n"), plainGET},
+	{"h2c", get("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"), plainGET},
+	{"h2c and websocket", get("Connection: Upgrade\r\nUpgrade: websocket, h2c\r\n"), plainGET},
+}

@@ -1,0 +1,46 @@
+package headers
+
+import (
+	"errors"
+
+	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/filter"
+)
+
+// Request builds the part that changes requests. It stands last before the upstream.
+func Request(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
+	f := &request{newEdit(&r.Headers.Request, true)}
+	if f.empty() {
+		return nil, nil
+	}
+	if err := check(&r.Headers.Request); err != nil {
+		return nil, err
+	}
+	return []filter.Placed{{Name: "headers", Slot: filter.Upstream, Filter: f}}, nil
+}
+
+// Response builds the part that changes answers. It stands first on the request's way, so that answers pass it last.
+func Response(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
+	c := &r.Headers.Response
+	f := &response{newEdit(c, false), c.Preset == config.PresetSecurity}
+	if f.empty() && !f.security {
+		return nil, nil
+	}
+	if err := check(c); err != nil {
+		return nil, err
+	}
+	return []filter.Placed{{Name: "headers", Slot: filter.Edge, Filter: f}}, nil
+}
+
+// check refuses fields that frame a message or end at this hop: weir writes those itself.
+func check(c *config.HeaderChange) error {
+	var problems []error
+	for i := range c.Set {
+		s := &c.Set[i]
+		if id := exchange.Identify([]byte(s.Name)); id.HopByHop() || id == exchange.Expect {
+			problems = append(problems, s.Pos.Errorf("the header belongs to the connection and cannot be set"))
+		}
+	}
+	return errors.Join(problems...)
+}

@@ -1,0 +1,294 @@
+package filters_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/http-wasm/http-wasm-host-go/tck"
+
+	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/asm"
+	"github.com/weirproxy/weir/core/wasm/httpabi"
+	"github.com/weirproxy/weir/examples/demo"
+	"github.com/weirproxy/weir/filters"
+)
+
+// tagFilter builds the example once for all tests: the module's bytes.
+var tagFilter = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "weir")
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	out := filepath.Join(dir, "tag.wasm")
+	c := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
+	c.Dir = "../examples/01-tag-filter"
+	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOWORK=off", "GOFLAGS=")
+	if text, err := c.CombinedOutput(); err != nil {
+		return text, err
+	}
+	return os.ReadFile(out)
+})
+
+func open(t *testing.T, o filters.Options) *filters.Set {
+	t.Helper()
+	s := filters.Open(o)
+	t.Cleanup(func() {
+		coretest.Eventually(t, "filters to be given up", func() bool { return len(s.Wasm.Filters()) == 0 })
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func echo(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("X-Seen", r.Header.Get("X-Tag")+"|"+r.Header.Get("X-Set")+"|"+r.Header.Get("Cookie"))
+	w.Header().Set("Server", "upstream")
+	b, _ := io.ReadAll(r.Body)
+	_, _ = w.Write(b)
+}
+
+// TestWholeWay runs the example, a filter in stock Go, between client and upstream beside the built-in kinds.
+func TestWholeWay(t *testing.T) {
+	code, err := tagFilter()
+	if err != nil {
+		t.Fatalf("%v: %s", err, code)
+	}
+	set := open(t, filters.Options{StateDir: t.TempDir(), Open: func(string) ([]byte, error) { return code, nil }})
+	r := coretest.Start(t, `
+version: 1
+access_log: {output: "off"}
+listeners: [{address: "127.0.0.1:0"}]
+wasm: {tag: {file: tag.wasm, config: {value: edge}, cpu: 100ms, cpu_total: 200ms}}
+upstreams: {api: {endpoints: ["http://${UPSTREAM}"]}}
+routes:
+  - name: fixed
+    match: {path: /fixed}
+    auth: none
+    wasm: [tag]
+    respond: {status: 200, body: fixed}
+    headers: {response: {preset: security}}
+  - name: all
+    match: {path: /*}
+    auth: none
+    wasm: [tag, {filter: tag, slot: edge, config: {header: x-edge, value: other}}]
+    headers: {request: {set: {x-set: "${route.name}"}, remove: [cookie]}, response: {set: {x-set: last}, remove: [server], preset: security}}
+    upstream: api
+`, http.HandlerFunc(echo), coretest.Options{Kinds: set.Standard()})
+
+	f := func(what, have, want string) {
+		t.Helper()
+		if have != want {
+			t.Errorf("%s: have %q, want %q", what, have, want)
+		}
+	}
+	status, h, body := r.Do("POST", "/a", "hello", "Cookie", "c=1")
+	f("body", body, "hello")
+	f("seen by the upstream", h.Get("X-Seen"), "edge|all|")
+	f("seen by the client", h.Get("X-Tag")+" "+h.Get("X-Edge")+" "+h.Get("X-Set")+" "+h.Get("Server"), "edge other last ")
+	f("preset", h.Get("X-Content-Type-Options")+" "+h.Get("X-Frame-Options"), "nosniff DENY")
+	if status != 200 {
+		t.Error(status)
+	}
+	_, h, _ = r.Get("/a", "X-Tag", "mine")
+	f("seen by the upstream", h.Get("X-Seen"), "mine|all|")
+	f("seen by the client", h.Get("X-Tag"), "mine")
+	_, h, body = r.Get("/fixed")
+	f("fixed answer", body+" "+h.Get("X-Tag")+" "+h.Get("X-Frame-Options"), "fixed edge DENY")
+	for _, filter := range set.Wasm.Filters() {
+		if filter.Stats.Stock.InUse != 0 || len(filter.Stats.Errors) != 0 {
+			t.Errorf("%+v", filter)
+		}
+	}
+}
+
+// The example's own configuration loads, and is the one in its README.
+func TestExample(t *testing.T) {
+	yaml, err := os.ReadFile("../examples/01-tag-filter/weir.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := config.Parse("../examples/01-tag-filter/weir.yaml", yaml, nil); err != nil {
+		t.Error(err)
+	}
+	readme, err := os.ReadFile("../examples/01-tag-filter/README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), string(yaml)) {
+		t.Error("the README shows another configuration")
+	}
+}
+
+// The demo's filter is there if it was built, and else says how to have it.
+func TestDemo(t *testing.T) {
+	code, err := demo.Filter()
+	if err == demo.ErrNotBuilt {
+		t.Skip(err)
+	}
+	if err != nil || !strings.HasPrefix(string(code), "\x00asm") {
+		t.Error(err)
+	}
+}
+
+// fragile is a guest that reads the whole body, buffered, and traps if the request has a field armed.
+func fragile() []byte {
+	var m asm.Module
+	m.Memory(1, 1)
+	m.Data(0, []byte("armed"))
+	i32, i64 := asm.T(asm.I32), asm.T(asm.I64)
+	enable := m.Import("http_handler", "enable_features", i32, i32)
+	read := m.Import("http_handler", "read_body", asm.T(asm.I32, asm.I32, asm.I32), i64)
+	values := m.Import("http_handler", "get_header_values", asm.T(asm.I32, asm.I32, asm.I32, asm.I32, asm.I32), i64)
+	m.Export("memory", 2, 0)
+	n := asm.Const32
+	m.Export("handle_request", 0, m.Func(nil, i64, nil,
+		n(1), asm.Call(enable), asm.Drop,
+		asm.Loop(asm.None, n(0), n(64), n(4096), asm.Call(read), asm.Const64(32), asm.Op(0x88), asm.Eqz64, asm.BrIf(0)),
+		n(0), n(0), n(5), n(0), n(0), asm.Call(values), asm.Eqz64, asm.Eqz32, asm.If(asm.None, asm.Unreachable),
+		asm.Const64(1)))
+	m.Export("handle_response", 0, m.Func(asm.T(asm.I32, asm.I32), nil, nil, asm.Op(0x01)))
+	return m.Bytes()
+}
+
+// TestFailing runs a filter that traps, closed and open, before an upstream that wants the body.
+func TestFailing(t *testing.T) {
+	set := open(t, filters.Options{Open: func(string) ([]byte, error) { return fragile(), nil }})
+	r := coretest.Start(t, `
+version: 1
+access_log: {output: "off"}
+listeners: [{address: "127.0.0.1:0"}]
+wasm: {closed: {file: f.wasm, body_limit: 64KiB}, open: {file: f.wasm, on_error: fail_open}}
+upstreams: {api: {endpoints: ["http://${UPSTREAM}"]}}
+routes:
+  - {match: {path: /closed}, auth: none, wasm: [closed], upstream: api}
+  - {match: {path: /open}, auth: none, wasm: [open], upstream: api}
+`, http.HandlerFunc(echo), coretest.Options{Kinds: set.Standard()})
+	big := strings.Repeat("0123456789abcdef", 4000)
+	for _, path := range []string{"/closed", "/open"} {
+		if status, _, body := r.Do("POST", path, big); status != 200 || body != big {
+			t.Errorf("%s: %d, %d bytes", path, status, len(body))
+		}
+	}
+	if status, _, body := r.Do("POST", "/closed", big, "armed", "1"); status != 503 || strings.Contains(body, "trap") {
+		t.Errorf("%d %q", status, body)
+	}
+	if status, _, body := r.Do("POST", "/open", big, "armed", "1"); status != 200 || body != big {
+		t.Errorf("skipped: %d, %d bytes", status, len(body))
+	}
+	if status, _, _ := r.Do("POST", "/closed", big+big); status != 503 {
+		t.Errorf("over the limit: %d", status)
+	}
+	// Chunked, with a trailer section, cut, and good again.
+	const head = "POST /closed HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+	if got := r.Raw(head+"3\r\nabc\r\n2\r\nde\r\n0\r\nx-sum: 1\r\n\r\n", time.Second); !strings.HasPrefix(got, "HTTP/1.1 200") || !strings.HasSuffix(got, "abcde") {
+		t.Errorf("%q", got)
+	}
+	if got := r.Raw(head+"0\r\n\r\n", time.Second); !strings.HasPrefix(got, "HTTP/1.1 200") {
+		t.Errorf("%q", got)
+	}
+	if got := r.Raw(head+"zz\r\n", time.Second); !strings.HasPrefix(got, "HTTP/1.1 400") {
+		t.Errorf("%q", got)
+	}
+	c := r.Dial()
+	_, _ = io.WriteString(c, head+"3\r\nab")
+	_ = c.Close()
+	coretest.Eventually(t, "instances to come back", func() bool {
+		for _, f := range set.Wasm.Filters() {
+			if f.Stats.Stock.InUse != 0 {
+				return false
+			}
+		}
+		return true
+	})
+	for _, f := range set.Wasm.Filters() {
+		if f.Stats.Stock.Discards != 1 || f.Stats.Errors["trap"] != 1 {
+			t.Errorf("%s: %+v", f.Name, f.Stats)
+		}
+	}
+	// A reload that changes nothing keeps the instances.
+	if err := r.Node.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := r.Do("POST", "/closed", "x"); status != 200 {
+		t.Error(status)
+	}
+	for _, f := range set.Wasm.Filters() {
+		if f.Stats.Stock.Made > 2 {
+			t.Errorf("%s: %+v", f.Name, f.Stats)
+		}
+	}
+}
+
+// TestConformance runs the public kit of the ABI through weir. TRACE, which the kit sends too, never comes as far as a filter.
+func TestConformance(t *testing.T) {
+	set := open(t, filters.Options{Open: func(string) ([]byte, error) { return tck.GuestWASM, nil }})
+	t.Run("kit", func(t *testing.T) {
+		r := coretest.Start(t, `
+version: 1
+access_log: {output: "off"}
+listeners: [{address: "127.0.0.1:0"}]
+wasm: {kit: {file: kit.wasm}}
+upstreams: {api: {endpoints: ["http://${UPSTREAM}"]}}
+routes: [{match: {path: /*}, auth: none, wasm: [kit], upstream: api}]
+`, tck.BackendHandler(), coretest.Options{Kinds: set.Standard()})
+		t.Run("run", func(t *testing.T) { tck.Run(t, &http.Client{Transport: noTrace{t}}, r.URL) })
+	})
+}
+
+type noTrace struct{ t *testing.T }
+
+func (n noTrace) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && r.Method == "TRACE" {
+		if answer.StatusCode != 405 {
+			n.t.Errorf("TRACE is answered with %d", answer.StatusCode)
+		}
+		answer.StatusCode = 200
+		answer.Header.Set("x-httpwasm-tck-handled", "1")
+	}
+	return answer, err
+}
+
+// BenchmarkExample is one exchange with the example, stock Go with JSON configuration, called on both sides.
+func BenchmarkExample(b *testing.B) {
+	code, err := tagFilter()
+	if err != nil {
+		b.Fatalf("%v: %s", err, code)
+	}
+	e, err := wasm.OpenEngine(wasm.Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := httpabi.Open(b.Context(), e, code, httpabi.Options{Name: "tag", CPU: time.Second})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	get, slash := []byte("GET"), []byte("/")
+	b.ReportAllocs()
+	for b.Loop() {
+		x := exchange.Acquire()
+		x.Request.Method, x.Request.Target, x.Request.Path = get, slash, slash
+		x.Request.Header.AddString("x-tag", get)
+		if _, err := f.Request(x, 0); err != nil {
+			b.Fatal(err)
+		}
+		x.Response.Status = 200
+		if _, err := f.Response(x, 0, false); err != nil {
+			b.Fatal(err)
+		}
+		exchange.Release(x)
+	}
+}

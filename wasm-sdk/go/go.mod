@@ -1,0 +1,3 @@
+module github.com/weirproxy/weir/wasm-sdk/go
+
+go 1.24
