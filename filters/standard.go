@@ -16,7 +16,6 @@ type Options struct {
 	StateDir string                                     // compiled modules are kept in its folder wasm; empty: nowhere
 	Open     func(file string) (code []byte, err error) // reads a Wasm module; nil: from the file
 	Log      zerolog.Logger
-	Meter    wasm.Meter // nil: filters count for themselves
 }
 
 // Set is the kinds with what they share.
@@ -30,7 +29,7 @@ func Open(o Options) *Set {
 	if o.StateDir != "" {
 		cache = filepath.Join(o.StateDir, "wasm")
 	}
-	return &Set{Wasm: wasm.New(wasm.Options{CacheDir: cache, Open: o.Open, Log: o.Log, Meter: o.Meter})}
+	return &Set{Wasm: wasm.New(wasm.Options{CacheDir: cache, Open: o.Open, Log: o.Log})}
 }
 
 // Standard is the table of kinds: filters in one slot stand in this order.

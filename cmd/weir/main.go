@@ -77,6 +77,8 @@ func report(stderr io.Writer, err error) int {
 // usageError is a problem of the command line.
 type usageError struct{ error }
 
+func (e *usageError) Unwrap() error { return e.error }
+
 // version is set by the linker.
 var version = "dev"
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -22,3 +23,6 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(code)
 }
+
+// soon is the most that what should take half a second may take on a machine that is busy with other things.
+const soon = 3 * time.Second

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"hash"
@@ -165,22 +166,20 @@ func TestTrailers(t *testing.T) {
 	}
 }
 
-// zeros gives n bytes that repeat nothing short, and hashes them.
+// pattern gives n bytes of which no block is like another, and hashes them.
 type pattern struct {
-	n   int64
-	sum hash.Hash
-	b   byte
+	n     int64
+	sum   hash.Hash
+	block [32 << 10]byte
 }
 
 func (p *pattern) Read(b []byte) (int, error) {
 	if p.n == 0 {
 		return 0, io.EOF
 	}
-	b = b[:min(int64(len(b)), p.n)]
-	for i := range b {
-		p.b = p.b*5 + 17
-		b[i] = p.b ^ byte(i)
-	}
+	binary.LittleEndian.PutUint64(p.block[:], uint64(p.n))
+	b = b[:min(int64(len(b)), p.n, int64(len(p.block)))]
+	copy(b, p.block[:])
 	p.sum.Write(b)
 	p.n -= int64(len(b))
 	return len(b), nil

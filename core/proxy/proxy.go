@@ -155,7 +155,7 @@ func (w *walk) recover() {
 		return
 	}
 	w.p.Shared.Log.Error().Interface("panic", r).Str("route", w.rt.Name).Bytes("stack", debug.Stack()).Msg("panic while serving a request")
-	w.x.Response.Close = true
+	w.x.Request.Close = true
 	w.passed = 0
 	defer func() {
 		if recover() != nil {

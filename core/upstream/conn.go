@@ -56,8 +56,12 @@ func (c *conn) readHead(x *exchange.Exchange, lim *wire.Limits) (began bool, err
 			}
 			looked = n - from
 		}
+		if end > lim.HeaderBytes || end == 0 && n-from >= lim.HeaderBytes {
+			pool.Release(buf)
+			return true, errHead
+		}
 		if end == 0 {
-			if buf, n, err = c.more(buf, n, from, lim.HeaderBytes); err != nil {
+			if buf, n, err = c.more(buf, n, from+lim.HeaderBytes); err != nil {
 				pool.Release(buf)
 				return n > 0, err
 			}
@@ -105,11 +109,8 @@ func (c *conn) bindBody(x *exchange.Exchange, f wire.Framing, ahead []byte) {
 }
 
 // more reads on behind buf[:n], into a larger buffer if there is no room left.
-func (c *conn) more(buf []byte, n, from, limit int) ([]byte, int, error) {
+func (c *conn) more(buf []byte, n, limit int) ([]byte, int, error) {
 	if buf != nil && n == len(buf) {
-		if n-from >= limit {
-			return buf, n, errHead
-		}
 		larger := pool.Acquire(min(2*len(buf), max(limit, len(buf)+1)))
 		copy(larger, buf)
 		pool.Release(buf)

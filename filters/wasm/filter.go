@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 
 	"github.com/rs/zerolog"
 
@@ -16,15 +15,11 @@ import (
 	"github.com/weirproxy/weir/core/wasm/httpabi"
 )
 
-// Meter gives the counters of a filter, and what gives them back. instances tells how many instances are alive.
-type Meter func(filter string, instances func() float64) (c httpabi.Counters, release func())
-
 // Options are what the kind needs. All of them may be zero.
 type Options struct {
 	CacheDir string                                     // where compiled modules are kept between processes; empty: nowhere
 	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file
 	Log      zerolog.Logger
-	Meter    Meter
 }
 
 // Kind makes filters and shares them: those with the same code, configuration and bounds are one, on all routes and over
@@ -42,18 +37,10 @@ type Kind struct {
 
 // entry is a filter and how many places of plans hold it.
 type entry struct {
-	k       *Kind
-	key     key
-	filter  atomic.Pointer[httpabi.Filter] // nil until it is open; metrics may ask before
-	release func()
-	refs    int
-}
-
-func (e *entry) instances() float64 {
-	if f := e.filter.Load(); f != nil {
-		return float64(f.Instances())
-	}
-	return 0
+	k      *Kind
+	key    key
+	filter *httpabi.Filter
+	refs   int
 }
 
 // New makes the kind. The caller closes it after the last plan that was built with it.
@@ -78,7 +65,7 @@ func (k *Kind) Filters() []Filter {
 	defer k.mu.Unlock()
 	list := make([]Filter, 0, len(k.entries))
 	for key, e := range k.entries {
-		list = append(list, Filter{key.name, key.hash, e.refs, e.filter.Load().Stats()})
+		list = append(list, Filter{key.name, key.hash, e.refs, e.filter.Stats()})
 	}
 	return list
 }
@@ -112,7 +99,7 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 	id := keyOf(c, text, s)
 	if e := k.entries[id]; e != nil {
 		e.refs++
-		return &place{Filter: e.filter.Load(), entry: e}, nil
+		return &place{Filter: e.filter, entry: e}, nil
 	}
 	code, err := k.o.Open(c.File)
 	if err != nil {
@@ -126,7 +113,6 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 			return nil, err
 		}
 	}
-	e := &entry{k: k, key: id, refs: 1, release: func() {}}
 	o := httpabi.Options{
 		Name: c.Name, Config: []byte(text), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start, Memory: uint64(c.Memory),
 		Instances: c.Instances, BodyLimit: int(c.BodyLimit), Env: s.env, Log: k.o.Log,
@@ -134,15 +120,11 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 	if o.BodyLimit == 0 {
 		o.BodyLimit = -1 // a zero in a configuration means none, not the default
 	}
-	if k.o.Meter != nil {
-		o.Counters, e.release = k.o.Meter(c.Name, e.instances)
-	}
 	f, err := httpabi.Open(context.Background(), k.engine, code, o)
 	if err != nil {
-		e.release()
 		return nil, err
 	}
-	e.filter.Store(f)
+	e := &entry{k: k, key: id, filter: f, refs: 1}
 	k.entries[id] = e
 	return &place{Filter: f, entry: e}, nil
 }
@@ -172,6 +154,5 @@ func (e *entry) drop() error {
 	if !last {
 		return nil
 	}
-	e.release()
-	return e.filter.Load().Close()
+	return e.filter.Close()
 }

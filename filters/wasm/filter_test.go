@@ -1,7 +1,6 @@
 package wasm
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -148,7 +147,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 	for _, f := range all {
-		if f.SHA256 != sha256.Sum256(guest()) || f.Stats.Requests == 0 {
+		if _, ok := p.placed[0][0].Filter.(filter.Measured); !ok || f.SHA256 != sha256.Sum256(guest()) {
 			t.Errorf("%+v", f)
 		}
 	}
@@ -262,25 +261,6 @@ func TestNoBodies(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.close(t)
-}
-
-func TestMeter(t *testing.T) {
-	var out bytes.Buffer
-	var gauge func() float64
-	k := newKind(t, Options{Meter: func(name string, instances func() float64) (httpabi.Counters, func()) {
-		gauge = instances
-		fmt.Fprintf(&out, "acquire %s %v;", name, instances())
-		return httpabi.NewCounters(), func() { fmt.Fprintf(&out, "release %s;", name) }
-	}})
-	d := dir(t, map[string][]byte{"g.wasm": guest(), "no.wasm": nil})
-	p := build(k, spec(t, d, "f: {file: g.wasm}, g: {file: no.wasm}", "f, g"))
-	if gauge() != 0 { // of g, which did not open
-		t.Error(gauge())
-	}
-	p.close(t)
-	if out.String() != "acquire f 0;acquire g 0;release g;release f;" {
-		t.Error(out.String())
-	}
 }
 
 // Modules may come from elsewhere than files, and compiled ones are kept.

@@ -30,7 +30,6 @@ type Options struct {
 	Wait      time.Duration // how long a request waits for an instance to come free; 1 s
 	Env       []string      // KEY=VALUE
 	Log       zerolog.Logger
-	Counters  Counters // zero: its own
 }
 
 func (o *Options) setDefaults() {
@@ -44,9 +43,6 @@ func (o *Options) setDefaults() {
 	set(&o.Instances, max(32*runtime.GOMAXPROCS(0), 64))
 	set(&o.BodyLimit, defaultLimit)
 	o.BodyLimit = max(o.BodyLimit, 0)
-	if o.Counters == (Counters{}) {
-		o.Counters = NewCounters()
-	}
 }
 
 func set[T int | uint64 | time.Duration](v *T, d T) {
@@ -63,7 +59,8 @@ type Filter struct {
 	stock   *wasm.Stock
 	journal journal
 	breaker breaker
-	memory  atomic.Int64
+	memory  atomic.Int64 // bytes of the largest instance so far
+	errors  [len(errorKinds)]atomic.Int64
 	silent  bool // handle_response does nothing
 }
 
@@ -80,7 +77,6 @@ func (f *Filter) Request(x *exchange.Exchange, slot int) (filter.Verdict, error)
 	}
 	x.Slots[slot] = g
 	g.begin(x)
-	f.o.Counters.Calls.Inc(phaseRequest)
 	next, err := g.callRequest(g.budget())
 	if err == nil && g.err == nil && next {
 		g.passOn()
@@ -125,7 +121,7 @@ func (f *Filter) ended(g *guest, slot int, next bool, err error) (filter.Verdict
 func (f *Filter) broken(g *guest, next bool) error {
 	cause := g.err
 	if cause == errRequestLimit || cause == errResponseLimit {
-		f.o.Counters.Errors.Inc(errorLimit)
+		f.errors[errorLimit].Add(1)
 	}
 	if next {
 		g.frozen = true
@@ -153,7 +149,6 @@ func (f *Filter) Response(x *exchange.Exchange, slot int, failed bool) (filter.V
 			return filter.Continue, f.broken(g, true)
 		}
 	}
-	f.o.Counters.Calls.Inc(phaseResponse)
 	err := g.callResponse(g.budget(), failed)
 	x.Slots[slot] = nil
 	if err != nil {
@@ -190,7 +185,7 @@ func (g *guest) buffer() {
 func (f *Filter) acquire() (*guest, error) {
 	ok, trial := f.breaker.allow()
 	if !ok {
-		f.o.Counters.Errors.Inc(errorStopped)
+		f.errors[errorStopped].Add(1)
 		return nil, errStopped
 	}
 	in, err := f.stock.Get(background, f.o.Wait)
@@ -200,13 +195,13 @@ func (f *Filter) acquire() (*guest, error) {
 		return g, nil
 	}
 	if errors.Is(err, wasm.ErrBusy) {
-		f.o.Counters.Errors.Inc(errorBusy)
+		f.errors[errorBusy].Add(1)
 		if trial {
 			f.breaker.settled(false)
 		}
 		return nil, errBusy
 	}
-	f.o.Counters.Errors.Inc(errorStart)
+	f.errors[errorStart].Add(1)
 	f.breaker.failed(trial)
 	return nil, fault.Wrap(fault.GuestFailed, err)
 }
