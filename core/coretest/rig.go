@@ -35,6 +35,8 @@ type Options struct {
 	Kinds []filter.Kind
 	Env   map[string]string // UPSTREAM among them for a Rig without a handler
 	Files map[string]string // beside the configuration, by name
+
+	Discard bool // what the access log has for stdout goes nowhere
 }
 
 // Start serves the configuration, in which ${UPSTREAM} is the upstream's host:port, and ends it with the test. A nil
@@ -59,9 +61,13 @@ func Start(t testing.TB, yaml string, handler http.Handler, o Options) *Rig {
 		v, ok := variables[name]
 		return v, ok
 	}
+	stdout := io.Writer(r.Access)
+	if o.Discard {
+		stdout = io.Discard
+	}
 	n, err := node.Start(node.Options{
 		Load:  func() (*config.Spec, error) { return config.Load(r.File, env) },
-		Kinds: o.Kinds, Log: r.Log, Stdout: r.Access,
+		Kinds: o.Kinds, Log: r.Log, Stdout: stdout,
 	})
 	if err != nil {
 		t.Fatalf("start weir:\n%v", err)

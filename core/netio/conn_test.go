@@ -200,6 +200,7 @@ func TestDeadlines(t *testing.T) {
 			_, err := c.Write(make([]byte, 32<<20))
 			return err
 		})
+		c.Reset() // TLS would wait to say goodbye
 	})
 }
 
@@ -298,6 +299,7 @@ func TestAbortRead(t *testing.T) {
 		if _, err := c.Write(make([]byte, 32<<20)); !IsTimeout(err) {
 			t.Errorf("slow Write: %v", err)
 		}
+		c.Reset() // TLS would wait to say goodbye
 	})
 }
 

@@ -22,7 +22,11 @@ func TestAbortHammer(t *testing.T) {
 			for round := range rounds {
 				c, peer := dial(t, kind)
 				var wg sync.WaitGroup
-				wg.Go(func() { echo(peer) })
+				echoed := make(chan struct{})
+				go func() {
+					defer close(echoed)
+					echo(peer)
+				}()
 				wg.Go(func() {
 					for {
 						c.ReadBy(clock.Nano(), time.Duration(round%3)*time.Minute)
@@ -48,22 +52,13 @@ func TestAbortHammer(t *testing.T) {
 					}
 					c.Abort()
 				})
-				ended := make(chan struct{})
-				go func() {
-					wg.Wait()
-					close(ended)
-				}()
-				select {
-				case <-ended:
-				case <-time.After(200 * time.Millisecond):
-					peer.Close() // whoever still writes to the peer's side of the echo
-					<-ended
-				}
+				wg.Wait()
 				if _, err := c.Read(make([]byte, 1)); err == nil {
 					t.Fatal("read after abort")
 				}
-				c.Close()
-				peer.Close()
+				c.Reset()
+				New(peer).Reset()
+				<-echoed
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package node_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
@@ -22,5 +23,36 @@ func TestPathAllocatesNothing(t *testing.T) {
 	up := coretest.StartStill(t, answer)
 	r := coretest.Start(t, endless, nil, coretest.Options{Env: map[string]string{"UPSTREAM": up.Address()}})
 	e := r.NewExchanger("GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test/1.0\r\nAccept: */*\r\nCookie: a=b\r\n\r\n")
+	coretest.AllocFloor(t, e.Run)
+}
+
+const guardedPath = `
+version: 1
+listeners: [{address: "127.0.0.1:0"}]
+jwt: {sso: {secret: {file: secret}, algorithms: [HS256], from: ["header:authorization", "cookie:session"]}}
+upstreams: {api: {endpoints: ["http://${UPSTREAM}"], keepalive: {max_requests: 0}, breaker: {}, max_in_flight: 100}}
+routes:
+  - name: all
+    match: {path: "/a/{id}", methods: [GET]}
+    auth: {jwt: sso}
+    require: {scopes: [read], claims: {team: "${path.id}"}}
+    ip: {deny: [10.0.0.0/8]}
+    limits: [{name: ip, key: ip, rate: 1000000/s}, {name: subject, key: subject, rate: 1000000/s, burst: 1000000}, {name: team, key: "claim:team", rate: 1000000/s}]
+    headers: {request: {set: {x-user: "${identity.subject}"}}}
+    strip_prefix: /a
+    upstream: api
+`
+
+// TestGuardedPathAllocatesNothing is the same with everything on: token, rights, limits, breaker, access log.
+func TestGuardedPathAllocatesNothing(t *testing.T) {
+	up := coretest.StartStill(t, answer)
+	r := coretest.Start(t, guardedPath, nil, coretest.Options{
+		Env: map[string]string{"UPSTREAM": up.Address()}, Files: map[string]string{"secret": hmacSecret}, Discard: true,
+	})
+	token := mintHS256(t, map[string]any{"sub": "alice", "exp": 4e9, "scope": "read write", "team": "red"})
+	e := r.NewExchanger("GET /a/red?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test/1.0\r\nX-Forwarded-For: 1.2.3.4\r\nAuthorization: Bearer " + token + "\r\nCookie: a=b\r\n\r\n")
+	if !strings.HasPrefix(e.First(), "HTTP/1.1 200 ") || !strings.Contains(e.First(), "X-RateLimit-Remaining: ") {
+		t.Fatalf("%q", e.First())
+	}
 	coretest.AllocFloor(t, e.Run)
 }

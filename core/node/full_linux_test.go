@@ -37,3 +37,7 @@ func fullListener(t *testing.T) string {
 	t.Skip("the queue does not fill")
 	return ""
 }
+
+func fewFiles(n uint64) error {
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &syscall.Rlimit{Cur: n, Max: n})
+}

@@ -154,7 +154,7 @@ func TestBadPlanChangesNothing(t *testing.T) {
 	f("version: 1\nroutes: [", "weir.yaml:2")
 	f(strings.Replace(ok, "upstream: api", "upstream: apy", 1), `weir.yaml:8:`)
 	f(strings.Replace(ok, `"127.0.0.1:0"`, fmt.Sprintf(`"127.0.0.1:0"}, {address: "127.0.0.1:0"}, {address: %q`, taken.Addr()), 1),
-		"weir.yaml:4:69: listeners[2]: listen on "+taken.Addr().String()+": bind: address already in use")
+		"weir.yaml:4:65: listeners[2]: listen on "+taken.Addr().String()+": bind: address already in use")
 	f(strings.Replace(ok, `"127.0.0.1:0"`, `"127.0.0.1:0", tls: {certificates: [{cert: none.crt, key: none.key}]}`, 1), "none.crt")
 	f(strings.Replace(ok, `access_log: {output: "off"}`, `access_log: {output: "none/access.log"}`, 1), "open access log")
 	f(strings.Replace(ok, "path: /n", "path: /a*b", 1), "weir.yaml:7:")

@@ -73,6 +73,24 @@ func TestEventsArriveOneByOne(t *testing.T) {
 	}
 }
 
+// The head of a stream comes before its first event.
+func TestHeadDoesNotWaitForTheBody(t *testing.T) {
+	hold := make(chan struct{})
+	r := coretest.Start(t, plain, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).Flush()
+		<-hold
+	}), coretest.Options{})
+	answer, err := http.Get(r.URL)
+	close(hold)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(answer.Body); len(b) != 0 || err != nil {
+		t.Errorf("%q %v", b, err)
+	}
+	answer.Body.Close()
+}
+
 func TestFramingOfAnswers(t *testing.T) {
 	for _, c := range []struct{ name, method, answer, body string }{
 		{"fixed", "GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", "hello"},

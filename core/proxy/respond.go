@@ -63,6 +63,11 @@ func (w *walk) deliver() error {
 	}
 	if !body.Whole() {
 		w.loosen()
+		if w.call != nil && !w.call.AtHand() { // a stream may be silent for long: its head does not wait for it
+			if err := x.Down.WriteBody(nil, true); err != nil {
+				return err
+			}
+		}
 	}
 	if err := w.pump(body); err != nil {
 		return err

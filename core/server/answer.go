@@ -82,6 +82,9 @@ func (c *conn) drainAtHand() bool {
 func (c *conn) WriteBody(p []byte, flush bool) error {
 	a := &c.answer
 	if a.muted || len(p) == 0 {
+		if flush {
+			return c.flush()
+		}
 		return nil
 	}
 	if a.left >= 0 {

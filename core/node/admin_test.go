@@ -1,0 +1,125 @@
+package node_test
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/weirproxy/weir/core/coretest"
+)
+
+const administered = `
+version: 1
+access_log: {output: "off"}
+listeners: [{address: "127.0.0.1:0"}]
+admin: {address: "%s", token: "%t"}
+upstreams:
+  api: {endpoints: ["http://${UPSTREAM}"]}
+  guarded: {endpoints: ["http://127.0.0.1:1"], breaker: {}}
+routes:
+  - {name: all, match: {host: a.example, path: /*, methods: [GET]}, auth: none, upstream: api}
+  - {name: text, match: {path: /t}, auth: none, respond: {status: 204}}
+`
+
+func TestAdmin(t *testing.T) {
+	ff := &fake{}
+	yaml := func(token string) string {
+		return strings.NewReplacer("%s", "127.0.0.1:0", "%t", token).Replace(administered)
+	}
+	r := coretest.Start(t, yaml("s3cret"), http.NotFoundHandler(), coretest.Options{Kinds: ff.kinds(false)})
+	ask := func(method, path, authorization string) (int, http.Header, string) {
+		t.Helper()
+		req, _ := http.NewRequest(method, "http://"+r.Node.AdminAddr().String()+path, nil)
+		if authorization != "" {
+			req.Header.Set("Authorization", authorization)
+		}
+		answer, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer answer.Body.Close()
+		b, _ := io.ReadAll(answer.Body)
+		return answer.StatusCode, answer.Header, string(b)
+	}
+	const key = "Bearer s3cret"
+	r.Get("/x", "Host", "a.example")
+	f := func(method, path, authorization string, want int, part string) {
+		t.Helper()
+		status, h, body := ask(method, path, authorization)
+		if status != want || !strings.Contains(body, part) {
+			t.Errorf("%s %s: %d %v %.300q", method, path, status, h, body)
+		}
+	}
+	f("GET", "/health", "", 200, `{"status":"healthy"}`)
+	f("GET", "/health/ready", "", 200, `"status":"ready"`)
+	f("POST", "/health", "", 405, `"error":"Method Not Allowed"`)
+	for _, wrong := range []string{"", "Bearer", "Bearer s3cre", "Bearer s3cretx", "s3cret", "Basic s3cret"} {
+		for _, path := range []string{"/metrics", "/routes", "/upstreams", "/reload", "/debug/pprof/", "/nothing"} {
+			f("GET", path, wrong, 401, `"error":"Unauthorized"`)
+		}
+	}
+	for _, path := range []string{"/metrics", "/metrics/prometheus"} {
+		for _, family := range []string{"http_requests_total", "circuit_breaker_state{", "weir_connections{", "go_goroutines"} {
+			f("GET", path, key, 200, family)
+		}
+	}
+	f("HEAD", "/metrics", key, 200, "")
+	f("POST", "/metrics", key, 405, "GET only")
+	f("GET", "/reload", key, 405, "POST only")
+	f("GET", "/nothing", key, 404, `"error":"Not Found"`)
+	f("GET", "/debug/pprof/goroutine?debug=1", key, 200, "goroutine profile")
+	var routes []map[string]any
+	_, _, body := ask("GET", "/routes", key)
+	if err := json.Unmarshal([]byte(body), &routes); err != nil || len(routes) != 2 || routes[0]["upstream"] != "api" || routes[0]["filters"].([]any)[0] != "fake" {
+		t.Errorf("%v %s", err, body)
+	}
+	var upstreams []map[string]any
+	_, _, body = ask("GET", "/upstreams", key)
+	if err := json.Unmarshal([]byte(body), &upstreams); err != nil || len(upstreams) != 2 || upstreams[0]["requests"] != 1.0 || upstreams[1]["breaker"] != "closed" {
+		t.Errorf("%v %s", err, body)
+	}
+	before := r.Node.Plan()
+	f("POST", "/reload", key, 200, "reloaded")
+	if r.Node.Plan() == before {
+		t.Error("not reloaded")
+	}
+	r.Write("version: 3")
+	f("POST", "/reload", key, 422, "weir.yaml:1:10")
+	r.Write(strings.Replace(yaml("s3cret"), "127.0.0.1:0\", token", "127.0.0.1:1\", token", 1))
+	f("POST", "/reload", key, 422, "needs a restart")
+	r.Write(strings.Replace(yaml("s3cret"), "admin:", "#", 1))
+	f("POST", "/reload", key, 422, "needs a restart")
+}
+
+func TestAdminOnUnixSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "admin")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	r := coretest.Start(t, strings.NewReplacer("%s", "unix:"+socket, `, token: "%t"`, "").Replace(administered), http.NotFoundHandler(), coretest.Options{})
+	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	defer transport.CloseIdleConnections()
+	client := http.Client{Transport: transport}
+	for path, want := range map[string]int{"/health": 200, "/upstreams": 200, "/x": 404} {
+		answer, err := client.Get("http://weir" + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if answer.Body.Close(); answer.StatusCode != want {
+			t.Errorf("%s: %s", path, answer.Status)
+		}
+	}
+	if r.Node.AdminAddr().Network() != "unix" {
+		t.Error(r.Node.AdminAddr())
+	}
+}
