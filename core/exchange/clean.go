@@ -5,11 +5,14 @@ import "encoding/binary"
 // CleanValue reports whether every byte of v may stand in a field value (RFC 9110 §5.5): VCHAR, obs-text, space and tab.
 // It looks at eight bytes at a time while none is suspicious.
 func CleanValue(v []byte) bool {
-	for len(v) >= 8 {
-		if suspicious(binary.LittleEndian.Uint64(v)) {
-			break
+	if n := len(v); n >= 8 {
+		i := 0
+		for ; i <= n-8 && !suspicious(binary.LittleEndian.Uint64(v[i:])); i += 8 {
 		}
-		v = v[8:]
+		if i > n-8 && !suspicious(binary.LittleEndian.Uint64(v[n-8:])) { // the rest, with what is before it
+			return true
+		}
+		v = v[min(i, n-8):]
 	}
 	for _, c := range v {
 		if c < ' ' && c != '\t' || c == 0x7f {

@@ -1,3 +1,5 @@
+//go:build linux && !weir_plainio
+
 package node_test
 
 import (
@@ -55,4 +57,15 @@ func TestGuardedPathAllocatesNothing(t *testing.T) {
 		t.Fatalf("%q", e.First())
 	}
 	coretest.AllocFloor(t, e.Run)
+}
+
+// BenchmarkPath is one exchange after the other over one connection: client, weir and upstream in one process.
+func BenchmarkPath(b *testing.B) {
+	up := coretest.StartStill(b, answer)
+	r := coretest.Start(b, endless, nil, coretest.Options{Env: map[string]string{"UPSTREAM": up.Address()}})
+	e := r.NewExchanger("GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test/1.0\r\nAccept: */*\r\nCookie: a=b\r\n\r\n")
+	b.ReportAllocs()
+	for b.Loop() {
+		e.Run()
+	}
 }

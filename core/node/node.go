@@ -142,7 +142,7 @@ func (n *Node) listen(spec *config.Spec) error {
 	if a := spec.Admin; a != nil {
 		var err error
 		if n.admin, err = n.openAdmin(a); err != nil {
-			return a.Pos.Errorf("listen on %s: %v", a.Address, err)
+			return a.Pos.Errorf("listen on %s: %v", a.Address, server.Reason(err))
 		}
 	}
 	if err := n.server.Listen(); err != nil {

@@ -1,8 +1,6 @@
 package node_test
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -15,15 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
-	"github.com/coder/websocket"
-
-	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/coretest"
-	"github.com/weirproxy/weir/core/filter"
-	"github.com/weirproxy/weir/core/node"
-	"github.com/weirproxy/weir/core/plan"
 )
 
 // numbered is a configuration whose /n answers n, with a proxied route beside it.
@@ -222,9 +213,6 @@ func TestListenersComeAndGo(t *testing.T) {
 		}
 	}
 	// Another process' socket, and what is no socket, are left alone.
-	for _, path := range []string{socket, r.File} {
-		r.Write(with(`, {address: "unix:` + socket + `"}, {address: "unix:` + filepath.Join(dir, ".", "") + path[len(filepath.Dir(path)):] + `x"}`))
-	}
 	busy := filepath.Join(dir, "busy")
 	other, err := net.Listen("unix", busy)
 	if err != nil {
@@ -294,100 +282,6 @@ routes:
 	}
 }
 
-func TestStreamsSurviveReloads(t *testing.T) {
-	next := make(chan string)
-	r := coretest.Start(t, strings.Replace(numbered(0), "off", "stdout", 1), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/ws" {
-			echo(w, r)
-			return
-		}
-		for e := range next {
-			fmt.Fprintf(w, "%s\n", e)
-			_ = http.NewResponseController(w).Flush()
-		}
-	}), coretest.Options{})
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
-	ws, _, err := websocket.Dial(ctx, r.URL+"/ws", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ws.CloseNow()
-	go func() { next <- "begin" }()
-	answer, err := http.Get(r.URL + "/events")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	in := bufio.NewReader(answer.Body)
-	_, _ = in.ReadString('\n')
-	var plans []*plan.Plan
-	for n := range 50 {
-		plans = append(plans, r.Node.Plan())
-		yaml := numbered(n)
-		if n < 25 { // the log of the first half is still held by the streams
-			yaml = strings.Replace(yaml, "off", "stdout", 1)
-		}
-		mustReload(t, r, yaml)
-		next <- fmt.Sprint(n)
-		if line, err := in.ReadString('\n'); line != fmt.Sprintln(n) {
-			t.Fatalf("%q %v", line, err)
-		}
-		if err := ws.Write(ctx, websocket.MessageText, []byte(fmt.Sprint(n))); err != nil {
-			t.Fatal(err)
-		}
-		if _, got, err := ws.Read(ctx); string(got) != fmt.Sprint(n) {
-			t.Fatalf("%q %v", got, err)
-		}
-	}
-	for _, p := range plans { // not one plan is kept, not even that of the streams: they have no filters
-		<-p.Closed()
-	}
-	close(next)
-	_, _ = io.ReadAll(in)
-	_ = ws.Close(websocket.StatusNormalClosure, "")
-	coretest.Eventually(t, "both lines in the log that they began with", func() bool {
-		return strings.Contains(r.Access.String(), `"path":"/events"`) && strings.Contains(r.Access.String(), `"path":"/ws"`)
-	})
-}
-
-// A filter's state lives in the exchange: its plan stays until the stream has ended, and no other.
-func TestStreamWithFilterKeepsItsPlan(t *testing.T) {
-	ff := &fake{}
-	next := make(chan string)
-	r := coretest.Start(t, numbered(0), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for e := range next {
-			_, _ = io.WriteString(w, e)
-			_ = http.NewResponseController(w).Flush()
-		}
-	}), coretest.Options{Kinds: ff.kinds(false)})
-	go func() { next <- "x" }()
-	answer, err := http.Get(r.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	own := r.Node.Plan()
-	for n := range 5 {
-		old := r.Node.Plan()
-		mustReload(t, r, numbered(n))
-		if old != own {
-			<-old.Closed()
-		}
-	}
-	select {
-	case <-own.Closed():
-		t.Error("closed under a stream with a filter")
-	default:
-	}
-	if n := ff.closed.Load(); n != 8 { // two routes each of four plans
-		t.Errorf("%d filters closed", n)
-	}
-	close(next)
-	_, _ = io.ReadAll(answer.Body)
-	<-own.Closed()
-}
-
 func TestAccessLogMoves(t *testing.T) {
 	file := strings.Replace(numbered(1), `"off"`, "a.log", 1)
 	r := coretest.Start(t, numbered(0), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), coretest.Options{})
@@ -416,86 +310,4 @@ func TestAccessLogMoves(t *testing.T) {
 	r.Get("/on-stdout")
 	coretest.Eventually(t, "a line on stdout", func() bool { return strings.Contains(r.Access.String(), "/on-stdout") })
 	mustReload(t, r, strings.Replace(numbered(2), `"off"`, "stdout}\nlog: {level: error", 1))
-}
-
-func TestCheck(t *testing.T) {
-	ff := &fake{}
-	check := func(yaml string, kinds []filter.Kind) error {
-		s, err := config.Parse(filepath.Join(t.TempDir(), "weir.yaml"), []byte(strings.ReplaceAll(yaml, "${UPSTREAM}", "127.0.0.1:1")), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return node.Check(s, kinds)
-	}
-	if err := check(numbered(1), ff.kinds(false)); err != nil || ff.closed.Load() != 2 {
-		t.Errorf("%v, %d filters closed", err, ff.closed.Load())
-	}
-	bad := []filter.Kind{{Build: func(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
-		return []filter.Placed{{Name: "half", Filter: ff}}, r.Pos.Errorf("no filter for %s", r.Name)
-	}}}
-	ff.closed.Store(0)
-	err := check(`
-version: 1
-listeners:
-  - {address: "systemd:web"}
-  - {address: ":0", tls: {certificates: [{cert: a.crt, key: a.key}]}}
-jwt: {sso: {secret: {file: none}, algorithms: [HS256]}}
-upstreams: {api: {endpoints: ["https://127.0.0.1:1"], tls: {ca: none.pem}}}
-routes:
-  - {match: {path: /a}, auth: {jwt: sso}, upstream: api}
-`, bad)
-	for _, want := range []string{"systemd", "a.crt", "none", "none.pem", "no filter for route-1"} {
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not said in:\n%v", want, err)
-		}
-	}
-	var problems *config.Problems
-	if !errors.As(err, &problems) || len(problems.List) != 5 || ff.closed.Load() != 1 {
-		t.Errorf("%d filters closed; %v", ff.closed.Load(), err)
-	}
-	many := []filter.Kind{{Build: func(*config.Spec, *config.Route) ([]filter.Placed, error) {
-		return make20(ff), nil
-	}}}
-	if err := check(numbered(1), many); err == nil || !strings.Contains(err.Error(), "20 filters on one route") {
-		t.Error(err)
-	}
-}
-
-func make20(f filter.Filter) (all []filter.Placed) {
-	for range 20 {
-		all = append(all, filter.Placed{Name: "f", Filter: f})
-	}
-	return all
-}
-
-func TestStartThatFails(t *testing.T) {
-	taken, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer taken.Close()
-	start := func(yaml string) error {
-		ff := &fake{}
-		n, err := node.Start(node.Options{Kinds: ff.kinds(false), Log: io.Discard, Load: func() (*config.Spec, error) {
-			return config.Parse(filepath.Join(t.TempDir(), "w.yaml"), []byte(strings.ReplaceAll(yaml, "${UPSTREAM}", "127.0.0.1:1")), nil)
-		}})
-		if err == nil {
-			n.Drain()
-		} else if n := ff.closed.Load(); strings.Contains(err.Error(), "listen on") && n != 2 {
-			t.Errorf("%v: %d filters closed", err, n)
-		}
-		return err
-	}
-	for _, yaml := range []string{
-		"version: 2",
-		numbered(1) + "jwt: {sso: {secret: {file: none}, algorithms: [HS256]}}",
-		strings.Replace(numbered(1), "127.0.0.1:0", taken.Addr().String(), 1),
-		numbered(1) + "admin: {address: " + taken.Addr().String() + "}",
-		numbered(1) + "admin: {address: \"127.0.0.1:0\", token: {file: none}}",
-		strings.Replace(numbered(1), `"off"`, "none/a.log", 1),
-	} {
-		if err := start(yaml); err == nil {
-			t.Errorf("started:\n%s", yaml)
-		}
-	}
 }

@@ -103,15 +103,15 @@ func (s *Server) bindNew(p *plan.Plan) ([]*listener, error) {
 			for _, l := range bound {
 				_ = l.ln.Close()
 			}
-			return nil, spec.Pos.Errorf("listen on %s: %v", spec.Address, unwrapOp(err))
+			return nil, spec.Pos.Errorf("listen on %s: %v", spec.Address, Reason(err))
 		}
 		bound = append(bound, s.newListener(spec, ln))
 	}
 	return bound, nil
 }
 
-// unwrapOp takes the address out of an error that will be printed beside it.
-func unwrapOp(err error) error {
+// Reason takes the address out of an error of listening, for it will be printed beside it.
+func Reason(err error) error {
 	var op *net.OpError
 	if errors.As(err, &op) {
 		return op.Err

@@ -6,6 +6,8 @@ import (
 	"io"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
@@ -25,9 +27,17 @@ type Call struct {
 	host   []byte // nil: the endpoint's own
 
 	uploads bool          // an uploader was started
+	pulled  atomic.Bool   // and has all of the body: what is left is to write the last of it
 	joined  bool          // and has ended
 	sent    error         // how the upload ended; read after it was joined
 	ended   chan struct{} // the uploader's end
+}
+
+func (k *Call) reset() {
+	k.u, k.x, k.ep, k.conn, k.host = nil, nil, nil, nil, nil
+	k.ticket, k.sent = Ticket{}, nil
+	k.uploads, k.joined = false, false
+	k.pulled.Store(false)
 }
 
 var calls = sync.Pool{New: func() any { return &Call{ended: make(chan struct{}, 1)} }}
@@ -48,7 +58,7 @@ func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
 	ep := u.endpoints[n]
 	x.Record.EndpointIndex = n
 	k := calls.Get().(*Call)
-	*k = Call{u: u, x: x, ep: ep, ticket: ticket, host: host, ended: k.ended}
+	k.u, k.x, k.ep, k.ticket, k.host = u, x, ep, ticket, host
 	x.Record.Upstream, x.Record.Endpoint = u.Name, ep.Name
 	x.Record.UpstreamStart = clock.Nano()
 	began, err := k.try(false)
@@ -97,8 +107,25 @@ func (k *Call) try(fresh bool) (began bool, err error) {
 	if err != nil && !began {
 		err = k.Explain(err)
 	}
+	if err == nil && k.uploads && k.pulled.Load() {
+		k.settle()
+	}
 	return began, err
 }
+
+// settle waits a moment for an uploader at its last write. An upstream may answer before our own goroutine has noticed
+// that it is done; taken for an early answer, that would cost both connections.
+func (k *Call) settle() {
+	timer := time.NewTimer(settleTime)
+	defer timer.Stop()
+	select {
+	case <-k.ended:
+		k.joined = true
+	case <-timer.C:
+	}
+}
+
+const settleTime = 5 * time.Millisecond
 
 // Explain gives the reason behind err: why the exchange was cancelled, or what broke the upload. The upstream's end is
 // often only the echo of those.
@@ -193,10 +220,14 @@ func (k *Call) stream(buf, out []byte) (err error) {
 	for {
 		p, err := body.Next(piece)
 		if err == io.EOF {
+			k.pulled.Store(true)
 			break
 		}
 		if err != nil {
 			return err
+		}
+		if body.Empty() {
+			k.pulled.Store(true)
 		}
 		if left -= int64(len(p)); !chunked && left < 0 {
 			return errLength
@@ -290,7 +321,7 @@ func (k *Call) Close(err error) {
 		}
 	}
 	k.u.flight.n.Add(-1)
-	*k = Call{ended: k.ended}
+	k.reset()
 	calls.Put(k)
 }
 
