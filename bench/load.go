@@ -16,7 +16,6 @@ type sample struct {
 	rate     float64 // requests a second
 	cpu      float64 // microseconds of the proxy's processes, user and system, a request
 	p50, p99 string
-	failed   int
 }
 
 var (

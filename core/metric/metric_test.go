@@ -113,7 +113,7 @@ func TestSharing(t *testing.T) {
 	}
 
 	h := r.Histograms("h_seconds", "", bounds)
-	if h.Acquire() != h.Acquire() {
+	if one, two := h.Acquire(), h.Acquire(); one != two {
 		t.Error("two histograms of one name")
 	}
 	h.Acquire().Release()

@@ -199,8 +199,8 @@ func TestSlowUploadIsNotLate(t *testing.T) {
 		time.Sleep(120 * time.Millisecond)
 	}), coretest.Options{})
 	c := r.Client()
-	c.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\n")
-	for range 4 {
+	c.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+	for range 5 {
 		time.Sleep(80 * time.Millisecond)
 		c.Send("x")
 	}

@@ -60,7 +60,6 @@ type gauge struct {
 	began  time.Time
 	paused time.Time
 	away   time.Duration
-	long   bool // the call before this one came to a refill
 	ts     syscall.Timespec
 }
 

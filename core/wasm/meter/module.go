@@ -69,7 +69,6 @@ type decoded struct {
 	start       uint32
 	hasStart    bool
 	elems       []segment
-	elemBody    span
 	elemItems   []span // each element segment whole
 	code        []span // each body without its size
 	datas       []segment
