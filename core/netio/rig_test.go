@@ -30,10 +30,14 @@ func dial(t testing.TB, kind string) (c *Conn, peer net.Conn) {
 		a, peer = net.Pipe()
 	case "tcp", "unix":
 		a, peer = sockets(t, kind)
-	case "tls":
+	case "tls", "tls12":
 		var b net.Conn
 		a, b = sockets(t, "tcp")
-		client := tls.Client(New(a), &tls.Config{InsecureSkipVerify: true})
+		config := &tls.Config{InsecureSkipVerify: true}
+		if kind == "tls12" {
+			config.MaxVersion = tls.VersionTLS12
+		}
+		client := tls.Client(New(a), config)
 		server := tls.Server(b, serverConfig())
 		var wg sync.WaitGroup
 		wg.Go(func() { _ = server.Handshake() })

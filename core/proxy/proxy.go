@@ -213,11 +213,12 @@ func (w *walk) slot(s filter.Slot) error {
 // countFailure counts an error of a filter, and by itself what a guest did to deserve it.
 func countFailure(f *plan.Placed, err error) {
 	f.Metrics.Errors.Inc(int(fault.KindOf(err)))
-	switch {
-	case errors.Is(err, wasm.ErrBudget):
-		f.Metrics.BudgetStops.Inc()
-	case fault.KindOf(err) == fault.GuestFailed:
+	var trap *wasm.Trap
+	if errors.As(err, &trap) {
 		f.Metrics.Traps.Inc()
+	}
+	if errors.Is(err, wasm.ErrBudget) {
+		f.Metrics.BudgetStops.Inc()
 	}
 }
 
