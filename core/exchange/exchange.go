@@ -148,6 +148,9 @@ type Exchange struct {
 	Sent      bool // the head of the answer has been handed to Down
 	Slots     [MaxSlots]State
 
+	// Guarded are field names, lower-case, that the client may not send to the upstream, not in trailers either.
+	Guarded []string
+
 	// WriteIdle is how long the client may take no bytes of the answer; 0 is for ever.
 	WriteIdle time.Duration
 
@@ -199,7 +202,7 @@ func (x *Exchange) reset() {
 	x.Request.reset()
 	x.Response.reset()
 	x.Client = Client{}
-	x.RequestID, x.Identity, x.Down = nil, nil, nil
+	x.RequestID, x.Identity, x.Down, x.Guarded = nil, nil, nil, nil
 	x.Params = Params{}
 	x.Record, x.Quota = Record{}, Quota{}
 	x.Sent, x.WriteIdle = false, 0

@@ -111,6 +111,12 @@ func (h *Header) DelID(id ID) {
 	h.fields = kept
 }
 
+// DelLike deletes every field that a server may take for the lower-case name: in any case, and with underscores for
+// dashes.
+func (h *Header) DelLike(name string) {
+	h.DelFunc(func(f *Field) bool { return dashed(f.Name, name) })
+}
+
 // DelFunc deletes the fields for which drop answers true.
 func (h *Header) DelFunc(drop func(*Field) bool) {
 	kept := h.fields[:0]
@@ -211,4 +217,28 @@ func (h *Header) reset() {
 	}
 	clear(f[:cap(f)])
 	*h = Header{fields: f[:0], arena: a[:0]}
+}
+
+// dashed compares a field name with a lower-case one, an underscore being as good as a dash: many servers take them for
+// the same.
+func dashed(name []byte, lower string) bool {
+	if len(name) != len(lower) {
+		return false
+	}
+	for i, c := range name {
+		switch {
+		case c-'A' < 26:
+			c |= 0x20
+		case c == '_':
+			c = '-'
+		}
+		d := lower[i]
+		if d == '_' {
+			d = '-'
+		}
+		if c != d {
+			return false
+		}
+	}
+	return true
 }

@@ -28,6 +28,7 @@ func (w *walk) guard() error {
 	w.requestID(trusted)
 	w.forwarded(trusted)
 	w.drop(w.p.Guarded)
+	x.Guarded = w.p.Guarded // trailer fields come later
 	return nil
 }
 
@@ -39,7 +40,7 @@ func (w *walk) dropSpent() error {
 
 func (w *walk) drop(names []string) {
 	for _, name := range names {
-		w.x.Request.Header.DelFunc(func(f *exchange.Field) bool { return dashed(f.Name, name) })
+		w.x.Request.Header.DelLike(name)
 	}
 }
 
@@ -57,30 +58,6 @@ func lookalike(f *exchange.Field) bool {
 		}
 	}
 	return exchange.Identify(name[:n]) != exchange.Other
-}
-
-// dashed compares a field name with a lower-case one, an underscore being as good as a dash: many servers take them for
-// the same, so both spellings of a guarded name are the guarded name.
-func dashed(name []byte, lower string) bool {
-	if len(name) != len(lower) {
-		return false
-	}
-	for i, c := range name {
-		switch {
-		case c-'A' < 26:
-			c |= 0x20
-		case c == '_':
-			c = '-'
-		}
-		d := lower[i]
-		if d == '_' {
-			d = '-'
-		}
-		if c != d {
-			return false
-		}
-	}
-	return true
 }
 
 // requestID keeps a trusted peer's id, or makes one.

@@ -257,6 +257,9 @@ func (k *Call) stream(buf, out []byte) (err error) {
 		}
 	}
 	if chunked {
+		for _, name := range k.x.Guarded {
+			k.x.Request.Trailer.DelLike(name)
+		}
 		out = wire.AppendLastChunk(out, &k.x.Request.Trailer)
 	} else if left > 0 {
 		return errLength
