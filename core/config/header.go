@@ -53,7 +53,8 @@ var presets = []word{{PresetSecurity, now}}
 
 // framing are the fields that say where a message ends or what its connection is: weir writes them itself.
 var framing = []string{
-	"connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade",
+	"connection", "content-length", "expect", "http2-settings", "keep-alive", "proxy-connection", "te", "trailer",
+	"transfer-encoding", "upgrade",
 }
 
 func (d *decoder) headerSets(v value) []HeaderSet {

@@ -55,6 +55,9 @@ const (
 // maxMemory is what 32 bit addresses reach.
 const maxMemory = 4 << 30
 
+// minMemory is a page, the unit in which an instance has memory.
+const minMemory = 64 << 10
+
 func (d *decoder) wasmFilters(v value) []WasmFilter {
 	entries := d.fields(v)
 	out := make([]WasmFilter, len(entries))
@@ -124,6 +127,9 @@ func (d *decoder) memory(v value) int64 {
 	n := d.positiveSize(v)
 	if n > maxMemory {
 		d.fail(v.pos, "is more than 4GiB, which no instance can have")
+	}
+	if n > 0 && n < minMemory {
+		d.fail(v.pos, "is less than 64KiB, a page of memory")
 	}
 	return n
 }
