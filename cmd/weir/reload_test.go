@@ -157,6 +157,11 @@ func TestReloadUnderLoad(t *testing.T) {
 	t.Logf("%d reloads sent, %v tried, %v refused; %d requests verified, %d by wrk, %d failed; upstream asked %d, answered %d",
 		sent, count(t, admin, "weir_reload_attempts_total"), count(t, admin, "weir_reload_errors_total"), checked.Load(), byWrk, failed.Load(), asked.Load(), answered.Load())
 	t.Logf("rss %d → %d → %d KiB, fds %d → %d → %d, goroutines %v → %v", before.rss, half.rss, after.rss, before.fds, half.fds, after.fds, goroutines, goroutinesAfter)
+	for line := range strings.Lines(p.stderr.String()) {
+		if !strings.Contains(line, `"reload refused`) && !strings.Contains(line, `"reloaded"`) {
+			t.Logf("log: %s", line)
+		}
+	}
 	if failed.Load() != 0 || asked.Load() != answered.Load() {
 		t.Errorf("%d of %d failed; the upstream was asked %d times and answered %d", failed.Load(), checked.Load(), asked.Load(), answered.Load())
 	}

@@ -31,11 +31,10 @@ const (
 	backstop = int64(10 * time.Second)
 )
 
-// gauge bounds what one guest call spends. The clock of the thread is the measure, fuel says when to look at it: between
-// two looks the guest cannot be preempted, so the thread's clock counts the guest alone, and no pause of the process
-// counts at all. But on the way into the host the scheduler may run other goroutines on the same thread first. An
-// interval that took far longer than its fuel says is therefore set aside as doubt and checked by a short probe: slow
-// code is still slow then, and pays for both.
+// gauge bounds what one guest call spends. The clock of the thread is the measure, fuel says when to look at it. From the
+// first look on the goroutine has its thread to itself: else the scheduler could run others there, on the way into the
+// host, whose time would be the guest's. So no pause of the process counts, nor the work of anybody else. Calls that end
+// within their first slice, the usual ones, are neither timed nor locked.
 type gauge struct {
 	fuel  api.MutableGlobal
 	depth api.MutableGlobal
@@ -48,10 +47,8 @@ type gauge struct {
 	last    int64 // ns of the running slice
 	slow    int64 // clock time per fuel time, in sixteenths, of late
 	blind   int64 // ns by fuel before the first look at the clock
-	doubt   int64 // ns set aside
-	excused int64 // ns of doubt the probe did not confirm
-	probing bool
 	refills int
+	locked  bool  // to its thread
 	turn    int64 // ns since the guest last yielded to other goroutines
 
 	mark   int64 // thread clock at the start of the interval
@@ -77,14 +74,16 @@ func (g *gauge) start(budget int64, fresh bool) {
 	g.grant(min(first, budget))
 	g.tid, g.carry = 0, 0
 	if g.refills > 0 {
-		g.slow, g.blind, g.doubt, g.excused, g.probing, g.refills = 16, 0, 0, 0, false, 0
+		g.slow, g.blind, g.refills = 16, 0, 0
 		// What came to a refill last time likely does again: then the first interval is worth two reads of the clock.
+		g.lock()
 		g.mark, g.tid = threadClock(&g.ts)
 	}
 }
 
 // stop closes a call and returns what it spent.
 func (g *gauge) stop() int64 {
+	g.unlock()
 	used := g.toNanos(g.granted - int64(g.fuel.Get()))
 	if g.refills > 0 {
 		used = used * g.slow / 16
@@ -102,6 +101,7 @@ func (g *gauge) refill(grown bool) {
 	now, tid := threadClock(&g.ts)
 	if g.refills == 0 {
 		g.began, g.away = time.Now(), 0
+		g.lock()
 	}
 	g.refills++
 	g.nominal += want
@@ -124,9 +124,6 @@ func (g *gauge) refill(grown bool) {
 		g.mark, g.tid = threadClock(&g.ts)
 	}
 	next := min(min(sliceMost, g.budget-g.spent)*16/g.slow, 2*g.last)
-	if g.probing {
-		next = min(next, g.last/2)
-	}
 	if grown {
 		next = min(next, sliceFresh)
 	}
@@ -156,23 +153,12 @@ func (g *gauge) account(want, now int64, tid int) {
 	}
 	took := g.carry + now - g.mark
 	ratio := max(took*16/max(want, 1), 16)
-	if g.probing {
-		g.probing = false
-		if ratio > 4*g.slow || g.excused+g.doubt > g.budget {
-			// Confirmed. What ran before the clock was looked at may have been as slow.
-			g.spent += g.doubt + took + min(g.blind*(ratio/16-1), blindMost)
-			g.slow, g.blind, g.doubt = ratio, 0, 0
-			return
-		}
-		g.excused += g.doubt
-		g.doubt = 0
-	} else if expected := want * g.slow / 16; took > 8*expected+20_000 {
-		g.spent += expected
-		g.doubt += took - expected
-		g.probing = true
-		return
-	}
 	g.spent += took
+	if took > 8*want*g.slow/16+20_000 {
+		// What ran before the clock was looked at may have been as slow.
+		g.spent += min(g.blind*(ratio/16-1), blindMost)
+	}
+	g.blind = 0
 	if ratio >= g.slow {
 		g.slow = ratio
 	} else {
@@ -180,18 +166,34 @@ func (g *gauge) account(want, now int64, tid int) {
 	}
 }
 
-// pause stops the clock for a host function that blocks.
+// pause stops the clock for a host function that blocks, and gives the thread to others meanwhile.
 func (g *gauge) pause() {
 	now, tid := threadClock(&g.ts)
 	if g.tid != 0 && g.tid == tid {
 		g.carry += now - g.mark
 	}
 	g.paused = time.Now()
+	g.unlock()
 }
 
 func (g *gauge) resume() {
+	g.lock()
 	g.mark, g.tid = threadClock(&g.ts)
 	g.away += time.Since(g.paused)
+}
+
+func (g *gauge) lock() {
+	if !g.locked {
+		runtime.LockOSThread()
+		g.locked = true
+	}
+}
+
+func (g *gauge) unlock() {
+	if g.locked {
+		runtime.UnlockOSThread()
+		g.locked = false
+	}
 }
 
 // burn charges host work to the guest.
