@@ -12,7 +12,7 @@ import (
 )
 
 type healthCommand struct {
-	Admin   string        `default:"127.0.0.1:9901" help:"Admin address of the node: host:port or unix:/path." placeholder:"ADDRESS"`
+	Admin   string        `default:"127.0.0.1:9901" help:"Admin address of the node: host:port or unix:/path; 127.0.0.1:9901 if not given." placeholder:"ADDRESS"`
 	Ready   bool          `help:"Ask for readiness instead."`
 	Timeout time.Duration `default:"3s" help:"How long to wait for the answer."`
 }
@@ -25,6 +25,8 @@ func (c *healthCommand) Run(out io.Writer) error {
 		client.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return (&net.Dialer{}).DialContext(ctx, "unix", path)
 		}}
+	} else if _, _, err := net.SplitHostPort(c.Admin); err != nil {
+		return &usageError{fmt.Errorf("--admin wants host:port or unix:/path, not %q", c.Admin)}
 	}
 	if c.Ready {
 		url += "/ready"

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/weirproxy/weir/cmd/weir/demo"
@@ -44,6 +45,9 @@ func (c *runCommand) Run(out io.Writer) error {
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
 	n, err := node.Start(o)
+	if err != nil && shown != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
+		err = fmt.Errorf("%w; WEIR_DEMO_ADDRESS and WEIR_DEMO_ADMIN give the demo other addresses", err)
+	}
 	if err != nil {
 		return badConfig(err)
 	}

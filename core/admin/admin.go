@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/observe"
@@ -18,7 +19,7 @@ import (
 
 // Options are what the admin side shows and may ask for.
 type Options struct {
-	Token   string // asked for as a bearer token, everywhere but on /health and /health/ready; "" asks for none
+	Token   string // the first one; see SetToken
 	Metrics *observe.Metrics
 	Health  *observe.Health
 	Plan    func() *plan.Plan // the plan of the moment; its plain data only is read
@@ -27,15 +28,17 @@ type Options struct {
 
 // Server is the admin listener. net/http serves it: nothing here is on the path of a request.
 type Server struct {
-	o    Options
-	http *http.Server
-	ln   net.Listener
-	done chan struct{}
+	o     Options
+	token atomic.Pointer[string]
+	http  *http.Server
+	ln    net.Listener
+	done  chan struct{}
 }
 
 // Serve answers on ln, which it owns from now on.
 func Serve(ln net.Listener, o Options) *Server {
 	s := &Server{o: o, ln: ln, done: make(chan struct{})}
+	s.SetToken(o.Token)
 	s.http = &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	go func() {
 		defer close(s.done)
@@ -43,6 +46,9 @@ func Serve(ln net.Listener, o Options) *Server {
 	}()
 	return s
 }
+
+// SetToken says which bearer token is asked for from now on, everywhere but on /health and /health/ready; "" asks for none.
+func (s *Server) SetToken(token string) { s.token.Store(&token) }
 
 // Addr is where it listens.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
@@ -99,8 +105,9 @@ func (s *Server) handler() http.Handler {
 }
 
 func (s *Server) authorised(r *http.Request) bool {
+	token := *s.token.Load()
 	given, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return s.o.Token == "" || ok && subtle.ConstantTimeCompare([]byte(given), []byte(s.o.Token)) == 1
+	return token == "" || ok && subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1
 }
 
 func (s *Server) health(w http.ResponseWriter, _ *http.Request) {

@@ -178,7 +178,7 @@ func (d *decoder) address(v value) Address {
 	}
 	host, port, err := net.SplitHostPort(s)
 	if err != nil || !isPort(port) || strings.ContainsAny(host, " /") {
-		d.fail(v.pos, "wants an address such as :8080, 127.0.0.1:9901, unix:/run/weir.sock or systemd:web, not %q", s)
+		d.fail(v.pos, "wants an address such as :8080, 127.0.0.1:9901 or unix:/run/weir.sock, not %q", s)
 		return Address{}
 	}
 	return Address{TCP, s}

@@ -152,7 +152,7 @@ func (d *decoder) checkAction(v value) {
 	}
 	switch {
 	case len(given) == 0:
-		d.fail(v.pos, "one of upstream, split, respond and redirect is needed")
+		d.fail(v.pos, "one of upstream, respond and redirect is needed")
 	case len(given) > 1:
 		d.fail(v.pos, "only one of upstream, split, respond and redirect is possible, not %s and %s", given[0], given[1])
 	}

@@ -88,6 +88,16 @@ func TestAdmin(t *testing.T) {
 	if r.Node.Plan() == before {
 		t.Error("not reloaded")
 	}
+	// A reload exchanges the token too, and not for one that can't be read.
+	r.Write(yaml("n3w"))
+	f("POST", "/reload", key, 200, "reloaded")
+	f("GET", "/routes", key, 401, "admin token required")
+	f("GET", "/routes", "Bearer n3w", 200, "upstream")
+	r.Write(strings.Replace(yaml("s3cret"), `token: "s3cret"`, "token: {file: none}", 1))
+	f("POST", "/reload", "Bearer n3w", 422, "admin.token: read secret: open ")
+	f("GET", "/routes", "Bearer n3w", 200, "upstream")
+	r.Write(yaml("s3cret"))
+	f("POST", "/reload", "Bearer n3w", 200, "reloaded")
 	r.Write("version: 3")
 	f("POST", "/reload", key, 422, "weir.yaml:1:10")
 	r.Write(strings.Replace(yaml("s3cret"), "127.0.0.1:0\", token", "127.0.0.1:1\", token", 1))

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -87,7 +88,22 @@ func Start(o Options) (_ *Node, err error) {
 		return nil, err
 	}
 	n.shared.Metrics.Reload(nil)
+	n.logServing()
 	return n, nil
+}
+
+// logServing says where the node can be reached: addresses as they were bound, the port of :0 included.
+func (n *Node) logServing() {
+	var all []string
+	for _, a := range n.Addresses() {
+		all = append(all, a.String())
+	}
+	slices.Sort(all)
+	e := n.shared.Log.Info().Strs("listeners", all)
+	if n.admin != nil {
+		e = e.Stringer("admin", n.AdminAddr())
+	}
+	e.Int("routes", len(n.spec.Routes)).Msg("serving")
 }
 
 // newShared makes what outlives every plan.
@@ -110,6 +126,9 @@ func Check(spec *config.Spec, kinds []filter.Kind) error {
 		return err
 	}
 	defer shared.Upstreams.Close()
+	if _, err := adminToken(spec.Admin); err != nil {
+		return err
+	}
 	p, err := plan.Build(spec, shared, kinds)
 	if err != nil {
 		return err
@@ -129,7 +148,7 @@ func (n *Node) build(spec *config.Spec) (*plan.Plan, *accessLog, error) {
 	if access == nil || access.output != spec.AccessLog.Output {
 		if access, err = n.openAccessLog(spec.AccessLog.Output); err != nil {
 			p.Retire()
-			return nil, nil, fmt.Errorf("open access log %s: %w", spec.AccessLog.Output, err)
+			return nil, nil, fmt.Errorf("%s: access_log.output: %w", spec.File, err)
 		}
 	}
 	access.Hold()
@@ -140,8 +159,11 @@ func (n *Node) build(spec *config.Spec) (*plan.Plan, *accessLog, error) {
 // listen opens the admin side first: once clients are served nothing may fail.
 func (n *Node) listen(spec *config.Spec) error {
 	if a := spec.Admin; a != nil {
-		var err error
-		if n.admin, err = n.openAdmin(a); err != nil {
+		token, err := adminToken(a)
+		if err != nil {
+			return err
+		}
+		if n.admin, err = n.openAdmin(a, token); err != nil {
 			return a.Pos.Errorf("listen on %s: %v", a.Address, server.Reason(err))
 		}
 	}
@@ -152,20 +174,25 @@ func (n *Node) listen(spec *config.Spec) error {
 	return nil
 }
 
-func (n *Node) openAdmin(a *config.Admin) (*admin.Server, error) {
-	var token []byte
-	var err error
-	if !a.Token.IsZero() {
-		if token, err = a.Token.Read(); err != nil {
-			return nil, err
-		}
+// adminToken reads the token of the admin side; "" if there is none. The error has its place.
+func adminToken(a *config.Admin) (string, error) {
+	if a == nil || a.Token.IsZero() {
+		return "", nil
 	}
+	token, err := a.Token.Read()
+	if err != nil {
+		return "", a.Token.Pos.Errorf("%v", err)
+	}
+	return string(token), nil
+}
+
+func (n *Node) openAdmin(a *config.Admin, token string) (*admin.Server, error) {
 	ln, err := server.Bind(string(a.Address.Network), a.Address.Text)
 	if err != nil {
 		return nil, err
 	}
 	return admin.Serve(ln, admin.Options{
-		Token: string(token), Metrics: n.shared.Metrics, Health: n.shared.Health, Plan: n.server.Plan, Reload: n.Reload,
+		Token: token, Metrics: n.shared.Metrics, Health: n.shared.Health, Plan: n.server.Plan, Reload: n.Reload,
 	}), nil
 }
 
@@ -191,6 +218,9 @@ func (n *Node) Reload() error {
 		n.shared.Log.Error().Msg("reload refused; the old configuration goes on: " + err.Error())
 		return err
 	}
+	for i := range n.spec.Warnings {
+		n.shared.Log.Warn().Msg(n.spec.Warnings[i].Error())
+	}
 	n.shared.Log.Info().Int("routes", len(n.spec.Routes)).Msg("reloaded")
 	return nil
 }
@@ -201,6 +231,10 @@ func (n *Node) reload() error {
 		return err
 	}
 	if err := n.sameAdmin(spec); err != nil {
+		return err
+	}
+	token, err := adminToken(spec.Admin)
+	if err != nil {
 		return err
 	}
 	p, access, err := n.build(spec)
@@ -220,6 +254,9 @@ func (n *Node) reload() error {
 	}
 	n.access, n.spec = access, spec
 	n.level.set(spec.Log.Level)
+	if n.admin != nil {
+		n.admin.SetToken(token)
+	}
 	return nil
 }
 

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"os"
+	"strings"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/identity"
@@ -17,9 +18,17 @@ func (b *builder) providers() {
 			b.jwt[c.Name], err = identity.NewProvider(o)
 		}
 		if err != nil {
-			b.fail(c.Pos, "%w", err)
+			b.fail(c.Pos, "%s%s", keyFile(c, o), strings.TrimPrefix(err.Error(), "build jwt provider "+c.Name+": "))
 		}
 	}
+}
+
+// keyFile names the key set that was read, for an error about it.
+func keyFile(c *config.JWTProvider, o identity.ProviderOptions) string {
+	if len(o.JWKS) == 0 {
+		return ""
+	}
+	return c.JWKSFile + ": "
 }
 
 func providerOptions(c *config.JWTProvider) (o identity.ProviderOptions, err error) {

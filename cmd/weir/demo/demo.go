@@ -21,7 +21,7 @@ import (
 	"github.com/weirproxy/weir/examples/demo"
 )
 
-// Source is the demo's configuration, as `weir config` would find it in a file.
+// Source is the demo's configuration.
 //
 //go:embed demo.yaml
 var Source []byte
