@@ -31,7 +31,7 @@ test: tools wasm ## the whole suite, floors and examples included
 race: wasm ## the suite under the race detector
 	$(GO) test -race -timeout 40m ./...
 
-cover: wasm ## coverage of core; fails below $(COVER_FLOOR) %
+cover: wasm ## coverage of core; fails below its floor
 	@sh .ci/cover $(COVER_FLOOR)
 
 lint: ## gofmt, vet, staticcheck

@@ -19,6 +19,8 @@ type runCommand struct {
 }
 
 func (c *runCommand) Run(out io.Writer) error {
+	// Before all else: as long as nobody takes them these signals end the process.
+	reload, reopen := notify(1, syscall.SIGHUP), notify(1, syscall.SIGUSR1)
 	o := node.Options{Build: buildInfo()}
 	var shown *demo.Demo
 	var open func(string) ([]byte, error)
@@ -42,8 +44,7 @@ func (c *runCommand) Run(out io.Writer) error {
 	}
 	defer kinds.Close()
 	o.Kinds = kinds.Standard()
-	signals := make(chan os.Signal, 16)
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT, syscall.SIGUSR1)
+	stop := notify(2, syscall.SIGTERM, syscall.SIGINT)
 	n, err := node.Start(o)
 	if err != nil && shown != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
 		err = fmt.Errorf("%w; WEIR_DEMO_ADDRESS and WEIR_DEMO_ADMIN give the demo other addresses", err)
@@ -57,7 +58,7 @@ func (c *runCommand) Run(out io.Writer) error {
 	if shown != nil {
 		shown.Print(out, port(n.Addresses()), n.AdminAddr())
 	}
-	serve(n, signals)
+	serve(n, reload, reopen, stop)
 	return nil
 }
 
@@ -66,43 +67,39 @@ func (c *runCommand) load() (*config.Spec, error) { return config.Load(c.Config,
 // badConfig makes an error of the start one that the command line is told about: exit status 2.
 func badConfig(err error) error { return &usageError{err} }
 
-// serve obeys signals until the node has stopped. A second SIGTERM or SIGINT ends the process at once.
-func serve(n *node.Node, signals chan os.Signal) {
-	stopped := make(chan struct{})
-	stopping := false
-	reload := make(chan struct{}, 1) // one runs, one may wait: a storm of signals is one reload
+// serve obeys signals until the node has stopped. A second SIGTERM or SIGINT ends the process at once, whatever else is
+// under way: every kind of signal has a channel of its own, so that none waits behind another or is lost in a storm.
+func serve(n *node.Node, reload, reopen, stop <-chan os.Signal) {
 	go func() {
 		for range reload {
 			_ = n.Reload() // it has logged and counted its outcome
 		}
 	}()
-	for {
-		select {
-		case <-stopped:
-			return
-		case s := <-signals:
-			switch s {
-			case syscall.SIGHUP:
-				select {
-				case reload <- struct{}{}:
-				default:
-				}
-			case syscall.SIGUSR1:
-				if err := n.ReopenLogs(); err != nil {
-					fmt.Fprintln(os.Stderr, "weir: reopen logs:", err)
-				}
-			default:
-				if stopping {
-					os.Exit(1)
-				}
-				stopping = true
-				go func() {
-					n.Drain()
-					close(stopped)
-				}()
+	go func() {
+		for range reopen {
+			if err := n.ReopenLogs(); err != nil {
+				fmt.Fprintln(os.Stderr, "weir: reopen logs:", err)
 			}
 		}
+	}()
+	<-stop
+	stopped := make(chan struct{})
+	go func() {
+		n.Drain()
+		close(stopped)
+	}()
+	select {
+	case <-stopped:
+	case <-stop:
+		os.Exit(1)
 	}
+}
+
+// notify takes signals from now on. Of those that come while room of them wait nothing is lost: one more would do the same.
+func notify(room int, signals ...os.Signal) <-chan os.Signal {
+	c := make(chan os.Signal, room)
+	signal.Notify(c, signals...)
+	return c
 }
 
 // port gives the port of the one listener that the demo has.
