@@ -23,7 +23,11 @@ func openKinds(spec *config.Spec, open func(file string) ([]byte, error)) (*kind
 	if err != nil {
 		return nil, err
 	}
-	set := filters.Open(filters.Options{StateDir: spec.StateDir, Open: open, Log: observe.NewLog(zerolog.InfoLevel, w)})
+	level, err := zerolog.ParseLevel(spec.Log.Level)
+	if err != nil {
+		level = zerolog.InfoLevel
+	}
+	set := filters.Open(filters.Options{StateDir: spec.StateDir, Open: open, Log: observe.NewLog(level, w)})
 	return &kinds{set, w}, nil
 }
 

@@ -71,7 +71,23 @@ func (d *decoder) finish(v value, s *Spec) {
 		d.checkRoute(s, r)
 		d.checkReach(s, i, matches)
 	}
+	d.checkUnused(s)
 	d.checkGlobals(s)
+}
+
+// checkUnused warns of filters that nobody asks for: they are not built, so nothing else would tell of their problems.
+func (d *decoder) checkUnused(s *Spec) {
+	used := map[string]bool{}
+	for i := range s.Routes {
+		for _, u := range s.Routes[i].Wasm {
+			used[u.Filter] = true
+		}
+	}
+	for i := range s.Wasm {
+		if f := &s.Wasm[i]; !used[f.Name] {
+			d.warn(f.Pos, "no route uses the filter %q: it is not loaded", f.Name)
+		}
+	}
 }
 
 // inherit fills in what a route leaves to others.

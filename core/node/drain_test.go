@@ -219,3 +219,39 @@ func TestIdleUpstreamsThatLeave(t *testing.T) {
 	}
 	t.Logf("%d connections, %d GETs, %d POSTs, %d of them refused", conns.Load(), gets.Load(), posts.Load(), badPosts.Load())
 }
+
+// TestCutReachesWhatIsAboutToBegin has requests arrive while everything is cut: none may slip through and hold up the end.
+func TestCutReachesWhatIsAboutToBegin(t *testing.T) {
+	yaml := strings.Replace(plain, "routes:", "timeouts: {drain: 0s}\nroutes:", 1)
+	for range 3 {
+		r := coretest.Start(t, yaml, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_ = http.NewResponseController(w).Flush()
+			<-r.Context().Done()
+		}), coretest.Options{})
+		clients := make([]*coretest.Client, 200)
+		for i := range clients {
+			clients[i] = r.Client()
+		}
+		coretest.Eventually(t, "all are connected", func() bool {
+			return strings.Contains(string(r.Node.Metrics()), `weir_connections{listener="all",state="open"} 200`)
+		})
+		var sent sync.WaitGroup
+		sent.Go(func() {
+			for _, c := range clients {
+				c.Send(get)
+			}
+		})
+		drained := make(chan struct{})
+		go func() { r.Node.Drain(); close(drained) }()
+		select {
+		case <-drained:
+		case <-time.After(5 * time.Second):
+			t.Error("the drain waits for what it should have cut")
+		}
+		sent.Wait()
+		for _, c := range clients {
+			c.Close()
+		}
+		<-drained
+	}
+}

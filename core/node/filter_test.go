@@ -2,6 +2,8 @@ package node_test
 
 import (
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -121,6 +123,61 @@ func TestFiltersThatFail(t *testing.T) {
 			}
 		}
 	})
+}
+
+// chain puts filters on every route, in the default slot.
+func chain(all ...*fake) []filter.Kind {
+	return []filter.Kind{{Name: "chain", Build: func(*config.Spec, *config.Route) (placed []filter.Placed, _ error) {
+		for _, f := range all {
+			placed = append(placed, filter.Placed{Name: "fake", Slot: filter.Upstream, Filter: f})
+		}
+		return placed, nil
+	}}}
+}
+
+// TestAnswerIsFramedByTheClientsMethod, also when the filter that has changed it is passed over: a body after HEAD would be
+// read as the next answer.
+func TestAnswerIsFramedByTheClientsMethod(t *testing.T) {
+	broken := fault.New(fault.GuestFailed, "trap")
+	changes := &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
+		x.Request.Method = []byte("GET")
+		return filter.Continue, nil
+	}}
+	failsAgain := &fake{response: func(*exchange.Exchange, bool) (filter.Verdict, error) { return filter.Continue, broken }}
+	fails := &fake{request: func(*exchange.Exchange) (filter.Verdict, error) { return filter.Continue, broken }}
+	r := coretest.Start(t, logged, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), coretest.Options{Kinds: chain(changes, failsAgain, fails)})
+	c := r.Client()
+	for range 2 {
+		c.Send("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n")
+		answer, _ := c.Answer("HEAD")
+		if answer.StatusCode != 503 || answer.Close {
+			t.Fatalf("%d close %t", answer.StatusCode, answer.Close)
+		}
+		wantRecord(t, r, fault.GuestFailed, `"method":"HEAD"`)
+	}
+}
+
+// TestHandshakeWithABody: what a filter puts behind a handshake must not become a request of its own.
+func TestHandshakeWithABody(t *testing.T) {
+	ff := &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
+		x.Request.Body.Replace([]byte("GET /second HTTP/1.1\r\nHost: a\r\n\r\n"))
+		return filter.Continue, nil
+	}}
+	var seen coretest.Buffer
+	r := coretest.Start(t, plain, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(&seen, "%s %q %d;", r.URL.Path, r.Header["Upgrade"], len(body))
+	}), coretest.Options{Kinds: ff.kinds(false)})
+	c := r.Client()
+	c.Send("GET /first HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+	if answer, _ := c.Answer("GET"); answer.StatusCode != 200 {
+		t.Error(answer.Status)
+	}
+	r.Upstream.Close() // it has served all by then
+	if got := seen.String(); got != "/first [] 35;" {
+		t.Errorf("the upstream saw %q", got)
+	}
 }
 
 // panicState panics when the exchange lets go of it.

@@ -230,7 +230,7 @@ func (n *Node) reload() error {
 	if err != nil {
 		return err
 	}
-	if err := n.sameAdmin(spec); err != nil {
+	if err := n.needsRestart(spec); err != nil {
 		return err
 	}
 	token, err := adminToken(spec.Admin)
@@ -260,10 +260,13 @@ func (n *Node) reload() error {
 	return nil
 }
 
-// sameAdmin refuses what a reload does not change: better an error than an admin address that is not where it is thought.
-func (n *Node) sameAdmin(spec *config.Spec) error {
+// needsRestart refuses what a reload does not change: better an error than an address or a folder that is not where it is
+// thought.
+func (n *Node) needsRestart(spec *config.Spec) error {
 	old, now := n.spec.Admin, spec.Admin
 	switch {
+	case n.spec.StateDir != spec.StateDir:
+		return fmt.Errorf("%s: state_dir: another folder needs a restart", spec.File)
 	case old == nil && now == nil:
 		return nil
 	case now == nil:

@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/fault"
 )
 
 // pattern gives n bytes of which no block is like another, and hashes them.
@@ -120,4 +121,19 @@ func TestEarlyAnswer(t *testing.T) {
 			t.Errorf("%q %v", rest, err)
 		}
 	}
+}
+
+// TestUpstreamThatStopsReading must not be waited for without end, by as long as the client stays.
+func TestUpstreamThatStopsReading(t *testing.T) {
+	yaml := strings.Replace(logged, `["http://${UPSTREAM}"]`, `["http://${UPSTREAM}"], timeouts: {response_header: 150ms, idle: 150ms}`, 1)
+	hold := make(chan struct{})
+	r := through(t, yaml, func(u *coretest.Client) {
+		u.Head()
+		<-hold
+	})
+	defer close(hold)
+	c := r.Client()
+	go c.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100000000\r\n\r\n" + strings.Repeat("x", 99_000_000))
+	answer, body := c.Answer("POST")
+	wantError(t, r, answer, body, fault.UpstreamTimeout)
 }
