@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -105,64 +104,49 @@ routes:
 	}
 }
 
-// pipe is a configuration that is read only when feed is called, once a call.
-func pipe(t *testing.T) (file string, feed func()) {
-	t.Helper()
-	file = filepath.Join(t.TempDir(), "weir.yaml")
+// TestSignalsWhileStarting: one that asks for a reload does not end a node that has not read its configuration yet, and a
+// storm of them does not drown the one that ends it. The configuration is a pipe, so that reading it lasts as long as it must.
+func TestSignalsWhileStarting(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "weir.yaml")
 	if err := syscall.Mkfifo(file, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	text := "version: 1\nlisteners: [{address: \"" + freeAddress(t) + "\"}]\nroutes: [{name: all, match: {path: /*}, auth: none, respond: {status: 200}}]\n"
-	return file, func() {
-		if f, err := os.OpenFile(file, os.O_WRONLY, 0); err == nil { // it waits for the reader
-			_, _ = io.WriteString(f, text)
-			f.Close()
-		}
-	}
-}
-
-// TestSignalsWhileStarting: one that asks for a reload does not end a node that has not read its configuration yet, and a
-// storm of them does not drown the one that ends it.
-func TestSignalsWhileStarting(t *testing.T) {
-	file, feed := pipe(t)
 	p := startWeir(t, nil, "run", "-c", file)
-	p.wait("SIGHUP is taken", func() bool { return catches(p, syscall.SIGHUP) })
+	var w *os.File
+	reads := func() (err error) { // somebody has it open
+		w, err = os.OpenFile(file, os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		return err
+	}
+	feed := func() {
+		_, _ = io.WriteString(w, text)
+		w.Close()
+		time.Sleep(50 * time.Millisecond) // or the next text would be a part of this one
+	}
+	p.wait("the configuration is read", func() bool { return reads() == nil })
 	p.signal(syscall.SIGHUP)
+	time.Sleep(10 * time.Millisecond)
 	feed()
-	p.wait("SIGTERM is taken", func() bool { return catches(p, syscall.SIGTERM) })
+	p.wait("the node reads it too", func() bool { return reads() == nil })
 	for range 50 {
 		p.signal(syscall.SIGHUP)
-		time.Sleep(time.Millisecond) // or many are one
+		time.Sleep(time.Millisecond) // or many would be one
 	}
 	p.signal(syscall.SIGTERM)
-	go func() {
-		for {
-			feed() // for whoever asks: the node, and one reload or two
-			select {
-			case <-p.done:
-				return
-			case <-time.After(10 * time.Millisecond): // or two readings would be of one text
-			}
+	time.Sleep(10 * time.Millisecond)
+	feed()
+	p.wait("the node ends, after a reload or two", func() bool {
+		if reads() == nil {
+			feed()
 		}
-	}()
-	if code := p.exit(10 * time.Second); code != 0 {
-		t.Errorf("exit status %d: %s", code, p.stderr.String())
+		select {
+		case <-p.done:
+			return true
+		default:
+			return false
+		}
+	})
+	if p.code != 0 {
+		t.Errorf("exit status %d: %s", p.code, p.stderr.String())
 	}
-	go func() { // frees the feeder
-		if f, err := os.Open(file); err == nil {
-			f.Close()
-		}
-	}()
-}
-
-// catches reports whether a process handles a signal by itself.
-func catches(p *process, s syscall.Signal) bool {
-	status, _ := os.ReadFile("/proc/" + strconv.Itoa(p.cmd.Process.Pid) + "/status")
-	for line := range strings.Lines(string(status)) {
-		if mask, ok := strings.CutPrefix(line, "SigCgt:"); ok {
-			n, _ := strconv.ParseUint(strings.TrimSpace(mask), 16, 64)
-			return n>>(s-1)&1 != 0
-		}
-	}
-	return false
 }

@@ -175,7 +175,7 @@ func TestHandshakeWithABody(t *testing.T) {
 		t.Error(answer.Status)
 	}
 	r.Upstream.Close() // it has served all by then
-	if got := seen.String(); got != "/first [] 35;" {
+	if got := seen.String(); got != "/first [] 33;" {
 		t.Errorf("the upstream saw %q", got)
 	}
 }

@@ -96,6 +96,7 @@ func (b *builder) routes() {
 		b.badMatches(matches)
 	}
 	p.Guarded, p.Spent = guarded(b.spec)
+	p.Untrailed = slices.Concat(p.Guarded, p.Spent)
 }
 
 // badMatches says of each match that the table refused where it stands.

@@ -28,6 +28,7 @@ type Plan struct {
 	HalfClose   bool       // a client that has ended its side after a request is still answered
 	Guarded     []string   // request fields that no client may send itself, lower-case
 	Spent       []string   // those of them that may carry a credential: they go when it has been read
+	Untrailed   []string   // both: in a trailer section nothing is a credential
 	AccessLog   *AccessLog // nil: off; the plan holds it until it closes
 
 	table   *route.Table

@@ -28,7 +28,7 @@ func (w *walk) guard() error {
 	w.requestID(trusted)
 	w.forwarded(trusted)
 	w.drop(w.p.Guarded)
-	x.Guarded = w.p.Guarded // trailer fields come later
+	x.Guarded = w.p.Untrailed // trailer fields come later
 	return nil
 }
 

@@ -28,7 +28,7 @@ type walk struct {
 	done   bool           // x.Response is the answer; what is left of the request's way is not walked
 	loose  bool           // the plan is no longer pinned
 
-	path, query []byte // as the client sent them, for the log: filters and rewrites change the request's
+	method, path, query []byte // as the client sent them, for the log and our own answers: filters and rewrites change the request's
 
 	resolve func(string) (string, bool)
 }
@@ -66,7 +66,7 @@ func Serve(p *plan.Plan, l *plan.Listener, x *exchange.Exchange) (unpinned bool)
 func acquire(p *plan.Plan, l *plan.Listener, x *exchange.Exchange) *walk {
 	w := walks.Get().(*walk)
 	w.p, w.l, w.x, w.rt = p, l, x, p.Nowhere()
-	w.path, w.query = x.Request.Path, x.Request.Query
+	w.method, w.path, w.query = x.Request.Method, x.Request.Path, x.Request.Query
 	return w
 }
 
@@ -127,7 +127,7 @@ func (w *walk) end() (unpinned bool) {
 	}
 	x.Record.End = clock.Nano()
 	x.Record.BytesIn = x.Request.Body.Read
-	x.Request.Path, x.Request.Query = w.path, w.query
+	x.Request.Method, x.Request.Path, x.Request.Query = w.method, w.path, w.query
 	w.rt.Metrics.Record(x)
 	if u := w.rt.Upstream; u != nil && x.Record.Tries > 0 {
 		m := u.Metrics[x.Record.EndpointIndex]

@@ -158,6 +158,8 @@ var (
 func (w *walk) reply(kind fault.Kind) {
 	x := w.x
 	x.ClearResponse()
+	// The client's method frames the answer, and the filter that has put another in its place may have no say any more.
+	x.Request.Method = w.method
 	r := &x.Response
 	r.Local, r.Status = true, kind.Status()
 	text, ok := replies[r.Status]

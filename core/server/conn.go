@@ -56,6 +56,7 @@ type conn struct {
 	handle    exchange.Handle // of the last exchange begun
 	headSent  bool            // 100 Continue may be written, by whoever pulls the body, until then
 	continued bool
+	severed   bool // by cut: nothing is served any more
 }
 
 // serve reads and answers requests until the connection ends.
@@ -163,6 +164,9 @@ func (c *conn) begin(buf []byte) *exchange.Exchange {
 	c.x, c.answer, c.rest = x, answer{}, nil
 	c.mu.Lock()
 	c.handle, c.headSent, c.continued = x.Handle(), false, false
+	if c.severed {
+		c.handle.Cancel(errDraining)
+	}
 	c.mu.Unlock()
 	return x
 }
@@ -225,10 +229,14 @@ func (c *conn) linger() {
 	pool.Release(buf)
 }
 
-// revive makes a connection whose reads or writes were aborted usable for what is still owed to the client.
+// revive makes a connection whose reads or writes were aborted usable for what is still owed to the client. One that was
+// cut stays so: the drain waits for its end.
 func (c *conn) revive() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.severed {
+		return
+	}
 	_ = c.nc.SetDeadline(time.Time{})
 	c.nc = netio.New(c.nc.Net())
 }
@@ -243,11 +251,12 @@ func (c *conn) leave() {
 	c.nc.AbortRead()
 }
 
-// cut ends the connection whatever it does. Any goroutine.
+// cut ends the connection whatever it does, or is about to do. Any goroutine.
 func (c *conn) cut() {
-	c.cancel(errDraining)
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.severed = true
+	c.handle.Cancel(errDraining)
 	c.nc.Abort()
 }
 

@@ -144,6 +144,9 @@ func (k *Call) Explain(err error) error {
 // send sends the head and, if it is at hand, the whole body in one write; else a goroutine streams the body.
 func (k *Call) send() error {
 	r := &k.x.Request
+	if r.Upgrade && !r.Body.Empty() {
+		r.Upgrade = false // a filter gave the handshake a body: without framing it would be read as the next request
+	}
 	host := k.host
 	if host == nil {
 		host = k.ep.Host
@@ -191,9 +194,9 @@ var errLength = fault.New(fault.Internal, "request body is not as long as its Co
 func (k *Call) upload(buf, out []byte) {
 	k.sent = k.stream(buf, out)
 	pool.Release(buf)
-	if k.sent == nil {
-		k.conn.sent.Store(clock.Nano())
-	} else if fault.KindOf(k.sent).Source() != fault.Upstream {
+	if k.sent == nil || fault.KindOf(k.sent).Source() == fault.Upstream {
+		k.conn.sent.Store(clock.Nano()) // also of one that takes no more: it owes an answer from now on
+	} else {
 		// The request can't be completed: the upstream must not take it for a whole one.
 		k.conn.c.Abort()
 	}

@@ -68,7 +68,7 @@ func (u *Upstream) Endpoints() []*Endpoint { return u.endpoints }
 // pick takes the next turn's endpoint, or the first after it whose breaker lets a request through.
 func (u *Upstream) pick() (int, Ticket, error) {
 	now := clock.Nano()
-	turn := int(u.next.Add(1)-1) % len(u.turns)
+	turn := (u.next.Add(1) - 1) % uint32(len(u.turns)) // as an int it would be negative where those have 32 bits
 	first := int(u.turns[turn])
 	for i := range u.endpoints {
 		n := (first + i) % len(u.endpoints)
