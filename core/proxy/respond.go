@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"strconv"
+	"time"
 
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
@@ -10,6 +11,7 @@ import (
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/pool"
+	"github.com/weirproxy/weir/core/wire"
 )
 
 // respond takes the answer back through the filters that the request has passed, and sends it.
@@ -106,6 +108,10 @@ func (w *walk) stamp() {
 	h := &x.Response.Header
 	h.DelID(exchange.XRequestID)
 	h.Append(nameRequestID, x.RequestID, exchange.XRequestID)
+	if x.Response.Local && h.GetID(exchange.Date) == nil { // RFC 9110 §6.6.1: of an answer made here the date is ours
+		x.Scratch = wire.AppendDate(x.Scratch[:0], time.Now())
+		h.AddString("Date", x.Scratch)
+	}
 	q := &x.Quota
 	if !q.Set {
 		return
@@ -166,6 +172,7 @@ func (w *walk) reply(kind fault.Kind) {
 	if !ok {
 		r.Status, text = 500, replies[500]
 	}
+	r.Reason = r.Header.KeepBoth(text.title, nil)
 	r.Header.Append(nameContentType, jsonType, exchange.ContentType)
 	if kind == fault.Unauthorized {
 		// RFC 6750 §3.1: the error is named only to those who sent a credential, and never which check it failed.

@@ -232,6 +232,9 @@ func (k *Call) stream(buf, out []byte) (err error) {
 		if body.Empty() {
 			k.pulled.Store(true)
 		}
+		if len(p) == 0 {
+			continue // an empty chunk would be the last
+		}
 		if left -= int64(len(p)); !chunked && left < 0 {
 			return errLength
 		}
@@ -312,6 +315,9 @@ func (k *Call) Close(err error) {
 	x.Bind(exchange.UpstreamLeg, nil)
 	kind := fault.KindOf(err)
 	how := outcome(x, kind)
+	if kind == fault.ExchangeTimeout && x.Record.UpstreamStatus == 0 && k.conn != nil && k.conn.sent.Load() > 0 {
+		how = OutcomeFailure // the route's time ran out while the endpoint owed an answer
+	}
 	if how == OutcomeFailure {
 		k.ep.failures.Add(1)
 	}

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -133,3 +134,6 @@ func AppendLastChunk(dst []byte, trailer *exchange.Header) []byte {
 	}
 	return append(dst, "\r\n"...)
 }
+
+// AppendDate appends t as a Date field has it (RFC 9110 §5.6.7).
+func AppendDate(dst []byte, t time.Time) []byte { return fasthttp.AppendHTTPDate(dst, t) }
