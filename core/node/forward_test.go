@@ -20,10 +20,6 @@ func mirror(u *coretest.Client) {
 	}
 }
 
-func itoa(n int) string {
-	return strings.TrimLeft(string([]byte{byte('0' + n/1000), byte('0' + n/100%10), byte('0' + n/10%10), byte('0' + n%10)}), "0")
-}
-
 // field gives the values of a field, joined by |.
 func field(head, name string) string {
 	var all []string

@@ -36,13 +36,12 @@ var Defaults = Limits{HeaderBytes: 32 << 10, Fields: 100, Target: 8 << 10}
 const maxOptions = 10
 
 var (
-	errHeaderTooLarge = fault.New(fault.HeaderTooLarge, "header section too large")
-	errTooManyFields  = fault.New(fault.HeaderTooLarge, "too many fields")
-	errTargetTooLong  = fault.New(fault.TargetTooLong, "request target too long")
-	errVersion        = fault.New(fault.VersionUnknown, "HTTP version not 1.0 or 1.1")
-	errMethod         = fault.New(fault.MethodRefused, "CONNECT and TRACE are refused")
-	errCoding         = fault.New(fault.CodingUnknown, "transfer coding other than chunked")
-	errExpect         = fault.New(fault.ExpectationUnknown, "expectation other than 100-continue")
+	errTooManyFields = fault.New(fault.HeaderTooLarge, "too many fields")
+	errTargetTooLong = fault.New(fault.TargetTooLong, "request target too long")
+	errVersion       = fault.New(fault.VersionUnknown, "HTTP version not 1.0 or 1.1")
+	errMethod        = fault.New(fault.MethodRefused, "CONNECT and TRACE are refused")
+	errCoding        = fault.New(fault.CodingUnknown, "transfer coding other than chunked")
+	errExpect        = fault.New(fault.ExpectationUnknown, "expectation other than 100-continue")
 
 	errLine       = fault.New(fault.BadRequest, "line not ended by CRLF")
 	errStart      = fault.New(fault.BadRequest, "malformed request line")
