@@ -21,8 +21,8 @@ type sample struct {
 var (
 	total     = regexp.MustCompile(`(\d+) requests in`)
 	rate      = regexp.MustCompile(`Requests/sec:\s+([\d.]+)`)
-	p50       = regexp.MustCompile(`50%\s+(\S+)`)
-	p99       = regexp.MustCompile(`99%\s+(\S+)`)
+	p50       = regexp.MustCompile(`(?m)^\s+50%\s+(\S+)`)
+	p99       = regexp.MustCompile(`(?m)^\s+99%\s+(\S+)`)
 	notOK     = regexp.MustCompile(`Non-2xx or 3xx responses: (\d+)`)
 	socketErr = regexp.MustCompile(`Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)`)
 )
