@@ -58,3 +58,27 @@ func TestDocs(t *testing.T) {
 		t.Errorf("%d blocks, %v", found, err)
 	}
 }
+
+// TestNumbers holds the README's table of numbers to the one that the harness wrote last.
+func TestNumbers(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	results, err := os.ReadFile("../../bench/results/plain.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := 0
+	for line := range strings.Lines(string(results)) {
+		if strings.HasPrefix(line, "| ") {
+			rows++
+			if !strings.Contains(string(readme), line) {
+				t.Errorf("the README lacks the row %s", line)
+			}
+		}
+	}
+	if rows < 4 {
+		t.Errorf("%d rows", rows)
+	}
+}
