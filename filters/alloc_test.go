@@ -14,6 +14,7 @@ import (
 	"github.com/lestrrat-go/jwx/v3/jwt"
 
 	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/filters"
 )
 
@@ -84,7 +85,7 @@ func TestWholePathAllocatesNothing(t *testing.T) {
 			if first := e.First(); !strings.HasPrefix(first, "HTTP/1.1 200 ") || strings.Contains(first, "x-tag: edge") != (use != "") {
 				t.Fatalf("answer:\n%s", first)
 			}
-			coretest.AllocFloor(t, e.Run)
+			alloc.Floor(t, e.Run)
 		})
 	}
 }

@@ -3,33 +3,10 @@
 package identity
 
 import (
-	"runtime"
-	"runtime/debug"
 	"testing"
-)
 
-// floor asserts that a call allocates nothing: warm, GC off, the least of five windows of 1,000 calls must be exactly 0
-// (testing.AllocsPerRun divides as integers and hides 999 in 1,000).
-func floor(t *testing.T, name string, call func()) {
-	t.Helper()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	for range 1000 {
-		call()
-	}
-	var before, after runtime.MemStats
-	least := ^uint64(0)
-	for range 5 {
-		runtime.ReadMemStats(&before)
-		for range 1000 {
-			call()
-		}
-		runtime.ReadMemStats(&after)
-		least = min(least, after.Mallocs-before.Mallocs)
-	}
-	if least != 0 {
-		t.Errorf("%s: %d allocations in 1,000 calls", name, least)
-	}
-}
+	"github.com/weirproxy/weir/core/coretest/alloc"
+)
 
 func TestAllocationFloors(t *testing.T) {
 	p, c := provider(t), cache(t, CacheOptions{})
@@ -72,4 +49,9 @@ func TestAllocationFloors(t *testing.T) {
 	if !ok {
 		t.Fatal("a call under measurement went wrong")
 	}
+}
+
+func floor(t *testing.T, name string, call func()) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { alloc.Floor(t, call) })
 }

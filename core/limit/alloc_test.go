@@ -4,10 +4,10 @@ package limit
 
 import (
 	"net/netip"
-	"runtime"
-	"runtime/debug"
 	"testing"
 	"time"
+
+	"github.com/weirproxy/weir/core/coretest/alloc"
 )
 
 const raceEnabled = false
@@ -38,28 +38,6 @@ func TestAllocFloor(t *testing.T) {
 			buf = dec.AppendRetryAfter(dec.AppendReset(dec.AppendRemaining(dec.AppendLimit(buf[:0])), now))
 		},
 	} {
-		if n := leastMallocs(f); n != 0 {
-			t.Errorf("%s: %d allocations in 1,000 calls", name, n)
-		}
+		t.Run(name, func(t *testing.T) { alloc.Floor(t, f) })
 	}
-}
-
-func leastMallocs(f func()) uint64 {
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	window := func() uint64 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for range 1000 {
-			f()
-		}
-		runtime.ReadMemStats(&after)
-		return after.Mallocs - before.Mallocs
-	}
-	least := window() // the first warms up
-	for i := range 5 {
-		if n := window(); i == 0 || n < least {
-			least = n
-		}
-	}
-	return least
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
-	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 )
@@ -31,7 +31,7 @@ func TestCallsAllocateNothing(t *testing.T) {
 	defer x.Close()
 	defer y.Close()
 	p := make([]byte, 100)
-	coretest.AllocFloor(t, func() {
+	alloc.Floor(t, func() {
 		now := clock.Nano()
 		x.WriteBy(now, time.Minute)
 		y.ReadBy(now, time.Minute)

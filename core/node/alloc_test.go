@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/coretest/alloc"
 )
 
 const answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Fri, 20 Nov 2026 10:00:00 GMT\r\nServer: still\r\nContent-Length: 12\r\n\r\nhello world\n"
@@ -25,7 +26,7 @@ func TestPathAllocatesNothing(t *testing.T) {
 	up := coretest.StartStill(t, answer)
 	r := coretest.Start(t, endless, nil, coretest.Options{Env: map[string]string{"UPSTREAM": up.Address()}})
 	e := r.NewExchanger("GET /a/b?c=d HTTP/1.1\r\nHost: example.com\r\nUser-Agent: test/1.0\r\nAccept: */*\r\nCookie: a=b\r\n\r\n")
-	coretest.AllocFloor(t, e.Run)
+	alloc.Floor(t, e.Run)
 }
 
 const guardedPath = `
@@ -56,7 +57,7 @@ func TestGuardedPathAllocatesNothing(t *testing.T) {
 	if !strings.HasPrefix(e.First(), "HTTP/1.1 200 ") || !strings.Contains(e.First(), "X-RateLimit-Remaining: ") {
 		t.Fatalf("%q", e.First())
 	}
-	coretest.AllocFloor(t, e.Run)
+	alloc.Floor(t, e.Run)
 }
 
 // BenchmarkPath is one exchange after the other over one connection: client, weir and upstream in one process.

@@ -4,10 +4,9 @@ package observe
 
 import (
 	"io"
-	"runtime"
-	"runtime/debug"
 	"testing"
 
+	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 )
@@ -18,8 +17,8 @@ func TestRecordAllocatesNothing(t *testing.T) {
 	x := sample()
 	defer exchange.Release(x)
 	x.Record.Fault, x.Record.Reason = fault.UpstreamReset, "reset by \xff peer"
-	floor(t, func() { r.Record(x) })
-	floor(t, func() { a.Record(x) })
+	alloc.Floor(t, func() { r.Record(x) })
+	alloc.Floor(t, func() { a.Record(x) })
 }
 
 func TestDroppingAllocatesNothing(t *testing.T) {
@@ -28,31 +27,9 @@ func TestDroppingAllocatesNothing(t *testing.T) {
 	a := MustAccess(t, AccessLogOptions{WriterOptions: WriterOptions{To: stopped, Buffer: 4096}})
 	x := sample()
 	defer exchange.Release(x)
-	floor(t, func() { a.Record(x) })
+	alloc.Floor(t, func() { a.Record(x) })
 	if a.Writer().Dropped() == 0 {
 		t.Error("nothing was dropped")
 	}
 	stopped.resume()
-}
-
-// floor fails unless the least of five windows of 1,000 calls allocates nothing.
-func floor(t *testing.T, call func()) {
-	t.Helper()
-	for range 1000 {
-		call()
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	least := ^uint64(0)
-	var before, after runtime.MemStats
-	for range 5 {
-		runtime.ReadMemStats(&before)
-		for range 1000 {
-			call()
-		}
-		runtime.ReadMemStats(&after)
-		least = min(least, after.Mallocs-before.Mallocs)
-	}
-	if least != 0 {
-		t.Errorf("%d allocations in 1,000 calls", least)
-	}
 }

@@ -3,10 +3,10 @@
 package upstream
 
 import (
-	"runtime"
-	"runtime/debug"
 	"testing"
 	"time"
+
+	"github.com/weirproxy/weir/core/coretest/alloc"
 )
 
 func TestBreakerAllocFloor(t *testing.T) {
@@ -20,20 +20,5 @@ func TestBreakerAllocFloor(t *testing.T) {
 			}
 		}
 	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	least := ^uint64(0)
-	for i := range 6 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for range 1000 {
-			f()
-		}
-		runtime.ReadMemStats(&after)
-		if i > 0 { // the first warms up
-			least = min(least, after.Mallocs-before.Mallocs)
-		}
-	}
-	if least != 0 {
-		t.Errorf("%d allocations in 1,000 calls", least)
-	}
+	alloc.Floor(t, f)
 }

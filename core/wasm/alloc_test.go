@@ -3,32 +3,10 @@
 package wasm
 
 import (
-	"runtime"
-	"runtime/debug"
 	"testing"
-)
 
-// allocFloor runs fn in five windows of 1,000 calls; the least number of allocations must be exactly 0.
-func allocFloor(t *testing.T, name string, fn func()) {
-	t.Helper()
-	for range 1000 {
-		fn()
-	}
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	least := ^uint64(0)
-	for range 5 {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		for range 1000 {
-			fn()
-		}
-		runtime.ReadMemStats(&after)
-		least = min(least, after.Mallocs-before.Mallocs)
-	}
-	if least != 0 {
-		t.Errorf("%s: %d allocations in 1,000 calls", name, least)
-	}
-}
+	"github.com/weirproxy/weir/core/coretest/alloc"
+)
 
 func TestCallsAllocateNothing(t *testing.T) {
 	var nestedFn *Func
@@ -60,4 +38,9 @@ func TestCallsAllocateNothing(t *testing.T) {
 		}
 		s.Put(in)
 	})
+}
+
+func allocFloor(t *testing.T, name string, fn func()) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { alloc.Floor(t, fn) })
 }

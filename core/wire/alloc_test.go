@@ -4,7 +4,7 @@ import (
 	"io"
 	"testing"
 
-	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/wire"
@@ -20,7 +20,7 @@ func TestBodyUsedAgain(t *testing.T) {
 	var b wire.BodyReader
 	buf, pieces := make([]byte, 64), wire.Bytewise(in, 9)
 	left := make([]string, len(pieces))
-	coretest.AllocFloor(t, func() {
+	alloc.Floor(t, func() {
 		copy(left, pieces)
 		s.Play(left)
 		b.Init(c, wire.FromClient, wire.Framing{Mode: wire.ChunkedBody}, nil, 0, &x.Response.Trailer)
@@ -52,7 +52,7 @@ func TestHeadsAllocateNothing(t *testing.T) {
 	head := []byte(request)
 	answer := []byte("HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\nContent-Type: text/plain\r\n\r\n")
 	buf := make([]byte, 0, 4096)
-	coretest.AllocFloor(t, func() {
+	alloc.Floor(t, func() {
 		x := exchange.Acquire()
 		if _, err := wire.ParseRequest(head, false, &wire.Defaults, &x.Request); err != nil {
 			t.Fatal(err)

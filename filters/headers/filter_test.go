@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/weirproxy/weir/core/config"
-	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/filter"
 )
@@ -173,7 +173,7 @@ func TestAllocations(t *testing.T) {
 	p := build(t, "response: {preset: security, set: {x-a: b}}", Response)[0].Filter
 	id := &exchange.Identity{Subject: "ann"}
 	name, value := []byte("cookie"), []byte("c")
-	coretest.AllocFloor(t, func() {
+	alloc.Floor(t, func() {
 		x := exchange.Acquire()
 		x.Identity = id
 		x.Request.Header.Add(name, value)

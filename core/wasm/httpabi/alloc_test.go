@@ -4,35 +4,12 @@ package httpabi
 
 import (
 	"io"
-	"runtime"
-	"runtime/debug"
 	"testing"
 
+	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
-
-// floor asserts that a call allocates nothing: warm, GC off, the least of five windows of 1,000 calls must be exactly 0.
-func floor(t *testing.T, call func()) {
-	t.Helper()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	for range 1000 {
-		call()
-	}
-	var before, after runtime.MemStats
-	least := ^uint64(0)
-	for range 5 {
-		runtime.ReadMemStats(&before)
-		for range 1000 {
-			call()
-		}
-		runtime.ReadMemStats(&after)
-		least = min(least, after.Mallocs-before.Mallocs)
-	}
-	if least != 0 {
-		t.Errorf("%d allocations in 1,000 calls", least)
-	}
-}
 
 // tag reads one header and sets another to what it was.
 func tag(p *program) []byte {
@@ -47,7 +24,7 @@ func TestAllocationFloors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			flt := both(t, request, response)
 			c := newClient()
-			floor(t, func() { c.exchange(flt) })
+			alloc.Floor(t, func() { c.exchange(flt) })
 			if c.failed != nil {
 				t.Fatal(c.failed)
 			}
