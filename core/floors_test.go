@@ -46,6 +46,54 @@ func TestFloors(t *testing.T) {
 	}
 }
 
+// TestFilterFloors: a filter imports what stands below the engines, and the one engine that bears its own name.
+func TestFilterFloors(t *testing.T) {
+	for _, p := range filterViolations(t, "../filters") {
+		t.Error(p)
+	}
+	got := strings.Join(filterViolations(t, "testdata/brokenfilters"), "\n")
+	for _, want := range []string{"cors/cors.go imports core/limit", "cors/cors.go imports core/plan"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("not caught: %s\ngot:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "limit/limit.go") {
+		t.Errorf("a filter may import the engine it wraps:\n%s", got)
+	}
+}
+
+// filterViolations lists what filters below root import and must not.
+func filterViolations(t *testing.T, root string) (all []string) {
+	files, err := filepath.Glob(filepath.Join(root, "*", "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	floorOf := floorNumbers()
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rel, _ := filepath.Rel(root, file)
+		kind := filepath.Base(filepath.Dir(file))
+		for _, imp := range f.Imports {
+			name, _ := strconv.Unquote(imp.Path.Value)
+			own, ok := strings.CutPrefix(name, module+"core/")
+			if !ok {
+				continue
+			}
+			to, _, _ := strings.Cut(own, "/")
+			if floorOf[to] >= floorOf["wasm"] && to != kind {
+				all = append(all, fmt.Sprintf("%s imports core/%s", filepath.ToSlash(rel), to))
+			}
+		}
+	}
+	return all
+}
+
 // TestFloorsCatches proves that the rule can fail: the fixture breaks it in every way there is.
 func TestFloorsCatches(t *testing.T) {
 	got := strings.Join(violations(t, "testdata/broken"), "\n")
@@ -65,12 +113,7 @@ func TestFloorsCatches(t *testing.T) {
 
 // violations lists what breaks the rule below root.
 func violations(t *testing.T, root string) (all []string) {
-	floorOf := map[string]int{}
-	for n, f := range floors {
-		for _, p := range strings.Fields(f) {
-			floorOf[p] = n
-		}
-	}
+	floorOf := floorNumbers()
 	err := filepath.WalkDir(root, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() && d.Name() == "testdata" && file != root {
 			if err == nil {
@@ -104,6 +147,16 @@ func violations(t *testing.T, root string) (all []string) {
 		t.Fatal(err)
 	}
 	return all
+}
+
+func floorNumbers() map[string]int {
+	floorOf := map[string]int{}
+	for n, f := range floors {
+		for _, p := range strings.Fields(f) {
+			floorOf[p] = n
+		}
+	}
+	return floorOf
 }
 
 // check says what is wrong with pkg's import of name; "" if nothing is.

@@ -1,0 +1,6 @@
+package cors
+
+import (
+	_ "github.com/weirproxy/weir/core/limit"
+	_ "github.com/weirproxy/weir/core/plan"
+)

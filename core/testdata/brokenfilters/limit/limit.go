@@ -1,0 +1,6 @@
+package limit
+
+import (
+	_ "github.com/weirproxy/weir/core/exchange"
+	_ "github.com/weirproxy/weir/core/limit"
+)
