@@ -3,6 +3,7 @@ package node_test
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
@@ -30,4 +31,7 @@ routes:
 	if !slices.Equal(got, []int{504, 504, 503}) {
 		t.Error(got)
 	}
+	coretest.Eventually(t, "the breaker's opening is in the log", func() bool {
+		return strings.Contains(r.Log.String(), `"state":"open"`) && strings.Contains(r.Log.String(), `"message":"circuit breaker"`)
+	})
 }

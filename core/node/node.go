@@ -113,7 +113,7 @@ func newShared(b observe.Build, log zerolog.Logger) (*plan.Shared, error) {
 		return nil, err
 	}
 	return &plan.Shared{
-		Log: log, Upstreams: upstream.NewRegistry(), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
+		Log: log, Upstreams: upstream.NewRegistry(tellBreaker(log)), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
 		Metrics: observe.NewMetrics(b), Health: &observe.Health{},
 	}, nil
 }
@@ -258,6 +258,17 @@ func (n *Node) reload() error {
 		n.admin.SetToken(token)
 	}
 	return nil
+}
+
+// tellBreaker logs what breakers do: it is the first thing to know in an incident.
+func tellBreaker(log zerolog.Logger) func(upstream, endpoint string, s upstream.BreakerState) {
+	return func(name, endpoint string, s upstream.BreakerState) {
+		e := log.Info()
+		if s == upstream.BreakerOpen {
+			e = log.Warn()
+		}
+		e.Str("upstream", name).Str("endpoint", endpoint).Str("state", s.String()).Msg("circuit breaker")
+	}
 }
 
 // needsRestart refuses what a reload does not change: better an error than an address or a folder that is not where it is

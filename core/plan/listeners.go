@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/weirproxy/weir/core/config"
 )
@@ -46,7 +47,14 @@ func (b *builder) listenerTLS(c *config.ListenerTLS) *tls.Config {
 			b.fail(cert.Pos, "%w", fmt.Errorf("load certificate %s with key %s: %w", cert.Cert, cert.Key, err))
 			continue
 		}
+		if left := time.Until(pair.Leaf.NotAfter); left < expirySoon {
+			b.shared.Log.Warn().Str("certificate", cert.Cert).Time("not_after", pair.Leaf.NotAfter).Bool("expired", left <= 0).
+				Msg("a certificate expires soon, or has expired")
+		}
 		t.Certificates = append(t.Certificates, pair)
 	}
 	return t
 }
+
+// expirySoon is when a certificate should have been renewed: ACME clients do it 30 days before.
+const expirySoon = 14 * 24 * time.Hour

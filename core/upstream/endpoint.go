@@ -72,7 +72,8 @@ type Endpoint struct {
 	transport Transport
 	key       string
 	upstream  string
-	refs      int // guarded by the Registry
+	refs      int          // guarded by the Registry
+	told      BreakerState // of the Registry's goroutine
 
 	requests, failures, opened atomic.Int64
 

@@ -15,6 +15,7 @@ type Registry struct {
 	mu        sync.Mutex
 	endpoints map[string]*Endpoint
 	flights   map[string]*flight
+	tell      func(upstream, endpoint string, s BreakerState)
 	stop      chan struct{}
 	done      chan struct{}
 }
@@ -25,9 +26,11 @@ type flight struct {
 	refs int
 }
 
-// NewRegistry starts an empty one; Close ends its goroutine.
-func NewRegistry() *Registry {
+// NewRegistry starts an empty one; Close ends its goroutine. tell, if not nil, hears within a second of every breaker that
+// has changed its state; it is called by that goroutine.
+func NewRegistry(tell func(upstream, endpoint string, s BreakerState)) *Registry {
 	r := &Registry{
+		tell: tell,
 		endpoints: map[string]*Endpoint{}, flights: map[string]*flight{},
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -70,8 +73,21 @@ func (r *Registry) sweep() {
 			return
 		case <-tick.C:
 			now := clock.Nano()
-			r.Each(func(_ string, e *Endpoint) { e.sweep(now) })
+			r.Each(func(_ string, e *Endpoint) {
+				e.sweep(now)
+				r.watch(e)
+			})
 		}
+	}
+}
+
+func (r *Registry) watch(e *Endpoint) {
+	if e.Breaker == nil || r.tell == nil {
+		return
+	}
+	if s := e.Breaker.State(); s != e.told {
+		e.told = s
+		r.tell(e.upstream, e.Name, s)
 	}
 }
 
