@@ -30,7 +30,7 @@ type flight struct {
 // has changed its state; it is called by that goroutine.
 func NewRegistry(tell func(upstream, endpoint string, s BreakerState)) *Registry {
 	r := &Registry{
-		tell: tell,
+		tell:      tell,
 		endpoints: map[string]*Endpoint{}, flights: map[string]*flight{},
 		stop: make(chan struct{}), done: make(chan struct{}),
 	}
