@@ -34,7 +34,7 @@ func fullListener(t *testing.T) string {
 		}
 		t.Cleanup(func() { c.Close() })
 	}
-	t.Skip("the queue does not fill")
+	t.Fatal("the queue does not fill")
 	return ""
 }
 

@@ -119,8 +119,11 @@ func (g *gauge) refill(grown bool) {
 	if g.turn >= turnMost {
 		// A guest that runs long shares its processor: the scheduler by itself would let it run for 10 ms, and a
 		// collection with GOMAXPROCS=1 wait for a dozen such turns. A yield costs up to 10 µs.
+		// Not with the thread: to hand that over takes the kernel's scheduler, too.
 		g.turn = 0
+		g.unlock()
 		runtime.Gosched()
+		g.lock()
 		g.mark, g.tid = threadClock(&g.ts)
 	}
 	next := min(min(sliceMost, g.budget-g.spent)*16/g.slow, 2*g.last)

@@ -146,7 +146,7 @@ func stockGo(t testing.TB) []byte {
 	t.Helper()
 	b, err := goGuest()
 	if err != nil {
-		t.Skipf("stock Go cannot build the guest: %v", err)
+		t.Fatalf("stock Go cannot build the guest: %v", err)
 	}
 	return b
 }

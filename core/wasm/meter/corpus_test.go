@@ -18,7 +18,7 @@ func hostGo(t testing.TB) string {
 	t.Helper()
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/http-wasm/http-wasm-host-go").Output()
 	if err != nil || len(out) < 2 {
-		t.Skip("http-wasm-host-go is not in the module cache")
+		t.Fatalf("find the module http-wasm-host-go, whose guests are the corpus: %v", err)
 	}
 	return string(out[:len(out)-1])
 }
@@ -50,7 +50,7 @@ func goGuest(t testing.TB) []byte {
 	cmd := exec.Command("go", "build", "-buildmode=c-shared", "-ldflags=-s -w", "-o", out, "./testdata/goguest")
 	cmd.Env = append(os.Environ(), "GOOS=wasip1", "GOARCH=wasm", "CGO_ENABLED=0")
 	if b, err := cmd.CombinedOutput(); err != nil {
-		t.Skipf("stock Go cannot build the guest: %v\n%s", err, b)
+		t.Fatalf("stock Go cannot build the guest: %v\n%s", err, b)
 	}
 	b, err := os.ReadFile(out)
 	if err != nil {
