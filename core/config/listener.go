@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Listener is one address that clients connect to.
@@ -12,14 +13,56 @@ type Listener struct {
 	Pos     Pos
 	Address Address
 	Health  string       // path of the health answer; empty: none
+	H2C     bool         // HTTP/2 by prior knowledge, without TLS (RFC 9113 §3.3)
 	TLS     *ListenerTLS // nil: plain
+
+	ProxyProtocol *ProxyProtocol // nil: none is expected, and none is read
+}
+
+// ProxyProtocol says whose connections begin with a PROXY header, v1 or v2, that names the client.
+type ProxyProtocol struct {
+	Pos     Pos
+	Trusted []netip.Prefix // peers that must send one; others are served as they are, and one that they send is refused
 }
 
 // ListenerTLS is the server's side of TLS.
 type ListenerTLS struct {
 	Pos          Pos
-	Certificates []Certificate // at least one
+	Certificates []Certificate // at least one, unless there is ACME
 	MinVersion   string        // "1.2" or "1.3"
+	ClientAuth   *ClientAuth   // nil: clients are not asked for a certificate
+	TicketKeys   *TicketKeys   // nil: keys of the process, rotated by the library
+	ACME         *ACME         // nil: none
+}
+
+// How a listener asks clients for a certificate.
+const (
+	ClientAuthNone    = "none"
+	ClientAuthRequest = "request" // one that is sent must be valid
+	ClientAuthRequire = "require"
+)
+
+// ClientAuth asks clients for certificates (mutual TLS).
+type ClientAuth struct {
+	Pos  Pos
+	CA   string // PEM of the roots that clients' certificates are verified against
+	Mode string // ClientAuthNone, ClientAuthRequest or ClientAuthRequire
+}
+
+// TicketKeys are keys of TLS session tickets that several nodes share by a file.
+type TicketKeys struct {
+	Pos    Pos
+	File   string
+	Rotate time.Duration // a new key is made so often, by whichever node is first; 0: the file is only read
+}
+
+// ACME gets certificates from a certificate authority (RFC 8555).
+type ACME struct {
+	Pos       Pos
+	Email     string
+	Domains   []string // at least one
+	Directory string   // URL; empty: Let's Encrypt
+	CA        string   // PEM of the roots that the directory's own certificate is verified against; empty: the system's
 }
 
 // Certificate is a pair of PEM files. Cert holds the chain, leaf first.

@@ -25,7 +25,10 @@ type Route struct {
 	Host        string   // HostPreserve, HostUpstream or the name to send
 	Timeout     time.Duration
 	BodyBytes   int64 // that of the guards where the route gives none; 0: no limit
+	CORS        *CORS // nil: none
 	Upstream    string
+	Split       []Share // instead of Upstream
+	Mirror      *Mirror // nil: none
 	Respond     *Respond
 	Redirect    *Redirect
 }
@@ -55,6 +58,31 @@ type IPRules struct {
 type Rewrite struct {
 	Pos  Pos
 	Path string
+}
+
+// CORS lets pages of other origins read answers (Fetch standard).
+type CORS struct {
+	Pos         Pos
+	Origins     []string // scheme://host[:port], scheme://*.host, or "*" alone
+	Methods     []string // of a preflight's answer; empty: GET, HEAD, POST
+	Headers     []string // lower-case
+	Expose      []string
+	Credentials bool // never together with "*"
+	MaxAge      time.Duration
+}
+
+// Share is one upstream of a split.
+type Share struct {
+	Pos      Pos
+	Upstream string
+	Weight   int
+}
+
+// Mirror sends a copy of requests elsewhere and throws the answers away.
+type Mirror struct {
+	Pos      Pos
+	Upstream string
+	Share    float64 // of the requests; 1 unless given
 }
 
 // Respond is a fixed answer.

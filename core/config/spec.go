@@ -12,6 +12,7 @@ type Spec struct {
 	StateDir       string // empty: weir works without
 	DefaultAuth    *Auth  // nil: not given; routes carry it already
 	TrustedProxies []netip.Prefix
+	Via            string // pseudonym for the Via field (RFC 9110 §7.6.3); empty: none is written
 	Listeners      []Listener
 	Admin          *Admin // nil: no admin listener
 	Guards         Guards
@@ -36,7 +37,22 @@ type Guards struct {
 	Connections  int
 	HalfClose    string // HalfCloseAbort or HalfCloseServe
 	Underscores  string // UnderscoresDrop, UnderscoresRefuse or UnderscoresPass
+
+	ConnectionsPerIP      int
+	RequestsPerConnection int   // then the connection ends, give or take a tenth
+	MinRate               int64 // bytes a second that a client must send of a body or take of an answer, after ten seconds of grace
+
+	LenientLF    bool   // a bare LF ends a line of a head, too
+	EncodedSlash string // SlashKeep or SlashRefuse: %2F and %5C in a path
+	DoubleSlash  string // SlashKeep or SlashMerge: // in a path
 }
+
+// What happens to slashes in a path that are encoded, or doubled.
+const (
+	SlashKeep   = "keep"
+	SlashRefuse = "refuse"
+	SlashMerge  = "merge"
+)
 
 // What happens to an exchange whose client has closed its sending side.
 const (

@@ -9,32 +9,85 @@ import (
 
 // Upstream is a set of endpoints that serve the same thing.
 type Upstream struct {
-	Pos           Pos
-	Name          string
-	Endpoints     []Endpoint // at least one
-	Balance       string     // BalanceRoundRobin
-	Breaker       *Breaker   // nil: none
-	MaxInFlight   int        // 0: no limit
-	Timeouts      UpstreamTimeouts
-	Keepalive     Keepalive
-	TLS           *UpstreamTLS // nil: the system's roots, the endpoint's name, no client certificate
-	Protocol      string       // ProtocolHTTP1
-	ProxyProtocol string       // ProxyProtocolOff
+	Pos            Pos
+	Name           string
+	Endpoints      []Endpoint    // at least one, unless EndpointsFile is set
+	EndpointsFile  string        // resolved path of a watched file that lists endpoints; empty: none
+	Resolve        time.Duration // how often names of endpoints are resolved anew
+	Balance        string        // one of the Balance words
+	HashOn         Selector      // of BalanceHash: header, cookie or ip
+	SlowStart      time.Duration // over which a new or recovered endpoint gets its full share; 0: at once
+	HealthCheck    *HealthCheck  // nil: none
+	Ejection       *Ejection     // nil: none
+	PanicThreshold float64       // fraction of endpoints that must be usable, else all are used; 0: never
+	Breaker        *Breaker      // nil: none
+	MaxInFlight    int           // 0: no limit
+	Queue          *Queue        // nil: what is above MaxInFlight is refused at once
+	Retry          *Retry        // nil: none
+	Timeouts       UpstreamTimeouts
+	Keepalive      Keepalive
+	TLS            *UpstreamTLS // nil: the system's roots, the endpoint's name, no client certificate
+	Protocol       string       // ProtocolHTTP1 or ProtocolH2
+	ProxyProtocol  string       // ProxyProtocolOff, ProxyProtocolV1 or ProxyProtocolV2
 }
+
+// HealthCheck asks every endpoint by itself whether it can be used.
+type HealthCheck struct {
+	Pos                Pos
+	Path               string
+	Interval, Timeout  time.Duration
+	Healthy, Unhealthy int // answers in a row that change the state; 2xx and 3xx are healthy
+}
+
+// Ejection takes an endpoint that fails out of rotation for a time.
+type Ejection struct {
+	Pos                 Pos
+	ConsecutiveFailures int
+	For                 time.Duration // times the number of ejections in a row
+	Max                 float64       // fraction of the endpoints that may be out at once
+}
+
+// Queue holds requests above max_in_flight.
+type Queue struct {
+	Pos  Pos
+	Max  int
+	Wait time.Duration
+}
+
+// Retry repeats requests that failed, where that can do no harm.
+type Retry struct {
+	Pos     Pos
+	Retries int      // beyond the first try
+	On      []string // RetryConnect, RetryReset or a status: "502", "503", "504"
+	Ratio   float64  // of the requests of the last seconds that may be retries
+}
+
+// The words of Retry.On that are no status.
+const (
+	RetryConnect = "connect"
+	RetryReset   = "reset"
+)
 
 // The words of an upstream.
 const (
-	BalanceRoundRobin = "round_robin"
-	ProtocolHTTP1     = "http1"
-	ProxyProtocolOff  = "off"
+	BalanceRoundRobin    = "round_robin"
+	BalanceLeastRequests = "least_requests"
+	BalanceRandom        = "random" // the better of two
+	BalanceHash          = "hash"
+	ProtocolHTTP1        = "http1"
+	ProtocolH2           = "h2"
+	ProxyProtocolOff     = "off"
+	ProxyProtocolV1      = "v1"
+	ProxyProtocolV2      = "v2"
 )
 
 // Endpoint is one address of an upstream.
 type Endpoint struct {
 	Pos     Pos
 	Scheme  string // http or https
-	Address string // host:port, always with a port
+	Address string // host:port, always with a port; the name alone where SRV is set
 	Weight  int    // 1 unless given
+	SRV     bool   // Address is the name of SRV records (RFC 2782) that list the endpoints
 }
 
 // Host returns the name or address of e without its port and brackets.
@@ -49,6 +102,14 @@ type Breaker struct {
 	ConsecutiveFailures int
 	OpenFor             time.Duration
 	HalfOpenRequests    int
+	Fallback            *Fallback // nil: 503 while the upstream is open
+}
+
+// Fallback is what happens instead while every endpoint's breaker is open. Exactly one of its fields is set.
+type Fallback struct {
+	Pos      Pos
+	Upstream string
+	Respond  *Respond
 }
 
 // UpstreamTimeouts are those of the upstream's side. 0 is none.

@@ -1,9 +1,6 @@
 package exchange
 
-import (
-	"github.com/weirproxy/weir/core/fault"
-	"github.com/weirproxy/weir/core/netio"
-)
+import "github.com/weirproxy/weir/core/fault"
 
 // Leg is one of the two connections of an exchange.
 type Leg int
@@ -12,6 +9,15 @@ const (
 	ClientLeg Leg = iota
 	UpstreamLeg
 )
+
+// Link is what Cancel ends of a leg: a connection, or one stream of a connection that carries several. Both methods may be
+// called from any goroutine, at any time.
+type Link interface {
+	// Abort makes blocked and later reads and writes fail with netio.ErrAborted.
+	Abort()
+	// AbortRead does so for reads.
+	AbortRead()
+}
 
 // Handle lets other goroutines end an exchange. It may outlive it: then it does nothing.
 type Handle struct {
@@ -53,8 +59,8 @@ func (x *Exchange) Cause() *fault.Fault {
 	return x.cause
 }
 
-// Bind makes c the connection that Cancel ends; nil when the exchange is done with it. If x has been cancelled already, c is aborted now.
-func (x *Exchange) Bind(leg Leg, c *netio.Conn) {
+// Bind makes c what Cancel ends; nil when the exchange is done with it. If x has been cancelled already, c is aborted now.
+func (x *Exchange) Bind(leg Leg, c Link) {
 	x.mu.Lock()
 	x.legs[leg] = c
 	if x.cause != nil && c != nil {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/fault"
-	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 )
 
@@ -76,6 +75,9 @@ type Record struct {
 
 // Downstream is the client's side of an exchange, which speaks whatever version the client does.
 type Downstream interface {
+	// Inform sends an interim answer (103) with x.Response's status and fields at once, if the client's version has them and
+	// the final head has not been written; else it does nothing.
+	Inform(x *Exchange) error
 	// WriteHead sends x.Response's status and fields. The framing is the implementation's: length is the number of
 	// body bytes to come, -1 if that is not known. Nothing need reach the client before the next call.
 	WriteHead(x *Exchange, length int64) error
@@ -86,8 +88,22 @@ type Downstream interface {
 	Finish(trailer *Header) error
 	// Abort breaks the connection, so that what was sent can't be taken for a whole message.
 	Abort()
-	// Tunnel hands the connection over after a 101 that WriteHead has sent: bytes read ahead come first.
-	Tunnel() (c *netio.Conn, ahead []byte, err error)
+	// Tunnel hands the client's bytes over after a 101 that WriteHead has sent: those read ahead come first.
+	Tunnel() (c Pipe, ahead []byte, err error)
+}
+
+// Pipe is one side of a tunnel: a connection, or a stream of one. One goroutine reads and one writes; Abort is anybody's.
+type Pipe interface {
+	Link
+	// ReadBy and WriteBy bound what comes after them: most from now (clock.Nano); 0 is no limit.
+	ReadBy(now int64, most time.Duration)
+	WriteBy(now int64, most time.Duration)
+	// ReadPooled waits without a buffer and reads into one of at least size bytes lent by pool, which the caller releases;
+	// io.EOF when the peer has ended its side. An error and bytes never come together.
+	ReadPooled(size int) (buf []byte, n int, err error)
+	Write(p []byte) (int, error)
+	// CloseWrite ends this side; the other may go on.
+	CloseWrite() error
 }
 
 // Quota is what a client is told of the limit that is closest for it.
@@ -166,7 +182,7 @@ type Exchange struct {
 	mu    sync.Mutex
 	gen   uint64
 	cause *fault.Fault
-	legs  [2]*netio.Conn
+	legs  [2]Link
 }
 
 var exchanges = sync.Pool{New: func() any {
@@ -196,7 +212,7 @@ func (x *Exchange) reset() {
 	pool.Release(x.back)
 	x.mu.Lock()
 	x.gen++
-	x.cause, x.legs = nil, [2]*netio.Conn{}
+	x.cause, x.legs = nil, [2]Link{}
 	x.mu.Unlock()
 	x.head, x.back, x.id = nil, nil, [36]byte{}
 	x.Request.reset()

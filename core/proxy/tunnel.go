@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 )
@@ -42,7 +43,7 @@ type tunnel struct {
 }
 
 // flow copies from src to dst, first what was read ahead, until src ends; then it ends dst's side. An error ends both.
-func (t *tunnel) flow(dst, src *netio.Conn, ahead []byte) (n int64) {
+func (t *tunnel) flow(dst, src exchange.Pipe, ahead []byte) (n int64) {
 	n, err := t.pass(dst, ahead)
 	for err == nil {
 		var buf []byte
@@ -63,7 +64,7 @@ func (t *tunnel) flow(dst, src *netio.Conn, ahead []byte) (n int64) {
 	return n
 }
 
-func (t *tunnel) pass(dst *netio.Conn, p []byte) (int64, error) {
+func (t *tunnel) pass(dst exchange.Pipe, p []byte) (int64, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
@@ -76,7 +77,7 @@ func (t *tunnel) pass(dst *netio.Conn, p []byte) (int64, error) {
 }
 
 // read waits for bytes of src for as long as the tunnel is not idle: one side may well only listen.
-func (t *tunnel) read(src *netio.Conn) (buf []byte, n int, err error) {
+func (t *tunnel) read(src exchange.Pipe) (buf []byte, n int, err error) {
 	for {
 		now := clock.Nano()
 		left := t.idle

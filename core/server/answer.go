@@ -8,7 +8,6 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
-	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wire"
 )
@@ -27,6 +26,9 @@ var (
 	errTunnel = errors.New("no tunnel")
 	errShort  = fault.New(fault.Internal, "answer shorter than its Content-Length")
 )
+
+// Inform is exchange.Downstream's.
+func (c *conn) Inform(x *exchange.Exchange) error { return nil }
 
 // WriteHead is exchange.Downstream's.
 func (c *conn) WriteHead(x *exchange.Exchange, length int64) error {
@@ -141,7 +143,7 @@ func (c *conn) Abort() {
 }
 
 // Tunnel is exchange.Downstream's.
-func (c *conn) Tunnel() (*netio.Conn, []byte, error) {
+func (c *conn) Tunnel() (exchange.Pipe, []byte, error) {
 	if !c.answer.tunnel {
 		return nil, nil, errTunnel
 	}

@@ -297,7 +297,7 @@ func (k *Call) join() error {
 func (k *Call) AtHand() bool { return len(k.conn.body.Ahead()) > 0 }
 
 // Tunnel hands over the connection of an answer 101, and what was read of it beyond the head. The call is closed as ever.
-func (k *Call) Tunnel() (c *netio.Conn, ahead []byte) {
+func (k *Call) Tunnel() (c exchange.Pipe, ahead []byte) {
 	return k.conn.c, k.conn.body.Ahead()
 }
 
