@@ -2,7 +2,7 @@
 // this file holds it to that.
 //
 //	ground    unit, fault, pool, clock, metric: no weir package
-//	sockets   netio
+//	sockets   netio, socket
 //	words     config, exchange
 //	contract  filter, wire
 //	engines   route, upstream, wasm, identity, limit, observe: none imports another

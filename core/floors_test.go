@@ -17,7 +17,7 @@ const module = "github.com/weirproxy/weir/"
 // floors is the house: a package may import those of lower floors. A folder inside a package's folder stands on its floor and is its own.
 var floors = []string{
 	"unit fault pool clock metric",
-	"netio",
+	"netio socket",
 	"config exchange",
 	"filter wire",
 	"route upstream wasm identity limit observe",

@@ -23,8 +23,8 @@ type commands struct {
 
 const summary = `An edge proxy in one binary: TLS, JWT, limits, circuit breakers, and WebAssembly filters of your own.
 
-Signals of a running node: SIGHUP reloads the configuration, SIGUSR1 reopens log files, SIGTERM drains and stops,
-a second SIGTERM stops at once.`
+Signals of a running node: SIGHUP reloads the configuration, SIGUSR1 reopens log files, SIGUSR2 hands over to a
+new process of the same command (a newer binary at the same path), SIGTERM drains and stops, a second SIGTERM stops at once.`
 
 // Exit codes: 1 is a failure at run time, 2 is a bad command line or configuration.
 func main() {

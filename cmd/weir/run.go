@@ -6,12 +6,17 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/weirproxy/weir/cmd/weir/demo"
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/node"
+	"github.com/weirproxy/weir/core/socket"
 )
 
 type runCommand struct {
@@ -20,8 +25,14 @@ type runCommand struct {
 
 func (c *runCommand) Run(out io.Writer) error {
 	// Before all else: as long as nobody takes them these signals end the process.
-	reload, reopen := notify(1, syscall.SIGHUP), notify(1, syscall.SIGUSR1)
-	o := node.Options{Build: buildInfo()}
+	signals := signals{reload: notify(1, syscall.SIGHUP), reopen: notify(1, syscall.SIGUSR1), replace: notify(1, syscall.SIGUSR2)}
+	self := command() // before the environment and the file change
+	limitMemory()
+	sockets, err := socket.Inherit()
+	if err != nil {
+		return err
+	}
+	o := node.Options{Build: buildInfo(), Sockets: sockets}
 	var shown *demo.Demo
 	var open func(string) ([]byte, error)
 	if c.Config != "" {
@@ -44,7 +55,7 @@ func (c *runCommand) Run(out io.Writer) error {
 	}
 	defer kinds.Close()
 	o.Kinds = kinds.Standard()
-	stop := notify(2, syscall.SIGTERM, syscall.SIGINT)
+	signals.stop = notify(2, syscall.SIGTERM, syscall.SIGINT)
 	n, err := node.Start(o)
 	if err != nil && shown != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {
 		err = fmt.Errorf("%w; WEIR_DEMO_ADDRESS and WEIR_DEMO_ADMIN give the demo other addresses", err)
@@ -58,7 +69,8 @@ func (c *runCommand) Run(out io.Writer) error {
 	if shown != nil {
 		shown.Print(out, port(n.Addresses()), n.AdminAddr())
 	}
-	serve(n, reload, reopen, stop)
+	tellManager(daemon.SdNotifyReady)
+	signals.serve(n, self)
 	return nil
 }
 
@@ -67,22 +79,45 @@ func (c *runCommand) load() (*config.Spec, error) { return config.Load(c.Config,
 // badConfig makes an error of the start one that the command line is told about: exit status 2.
 func badConfig(err error) error { return &usageError{err} }
 
+// signals are what the process obeys, each kind by a channel of its own, so that none waits behind another or is lost in a
+// storm.
+type signals struct{ reload, reopen, replace, stop <-chan os.Signal }
+
+// handOverTime is how long a new process may take until it serves.
+const handOverTime = 30 * time.Second
+
 // serve obeys signals until the node has stopped. A second SIGTERM or SIGINT ends the process at once, whatever else is
-// under way: every kind of signal has a channel of its own, so that none waits behind another or is lost in a storm.
-func serve(n *node.Node, reload, reopen, stop <-chan os.Signal) {
+// under way.
+func (s *signals) serve(n *node.Node, self socket.Command) {
 	go func() {
-		for range reload {
+		for range s.reload {
+			tellManager(reloading())
 			_ = n.Reload() // it has logged and counted its outcome
+			tellManager(daemon.SdNotifyReady)
 		}
 	}()
 	go func() {
-		for range reopen {
+		for range s.reopen {
 			if err := n.ReopenLogs(); err != nil {
 				fmt.Fprintln(os.Stderr, "weir: reopen logs:", err)
 			}
 		}
 	}()
-	<-stop
+	replaced := make(chan struct{})
+	go func() {
+		for range s.replace {
+			if pid, err := n.HandOver(self, handOverTime); err == nil { // an error has been logged, and this process goes on
+				tellManager("MAINPID=" + strconv.Itoa(pid))
+				close(replaced)
+				return
+			}
+		}
+	}()
+	select {
+	case <-s.stop:
+		tellManager(daemon.SdNotifyStopping)
+	case <-replaced:
+	}
 	stopped := make(chan struct{})
 	go func() {
 		n.Drain()
@@ -90,7 +125,7 @@ func serve(n *node.Node, reload, reopen, stop <-chan os.Signal) {
 	}()
 	select {
 	case <-stopped:
-	case <-stop:
+	case <-s.stop:
 		os.Exit(1)
 	}
 }

@@ -50,6 +50,9 @@ func Serve(ln net.Listener, o Options) *Server {
 // SetToken says which bearer token is asked for from now on, everywhere but on /health and /health/ready; "" asks for none.
 func (s *Server) SetToken(token string) { s.token.Store(&token) }
 
+// Listener is what it accepts from, for a process that takes over.
+func (s *Server) Listener() net.Listener { return s.ln }
+
 // Addr is where it listens.
 func (s *Server) Addr() net.Addr { return s.ln.Addr() }
 

@@ -22,6 +22,7 @@ import (
 	"github.com/weirproxy/weir/core/observe"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/server"
+	"github.com/weirproxy/weir/core/socket"
 	"github.com/weirproxy/weir/core/upstream"
 )
 
@@ -32,21 +33,25 @@ type Options struct {
 	// Kinds are the filters that routes may carry.
 	Kinds []filter.Kind
 	Build observe.Build
+	// Sockets are those that the process was given; nil is none.
+	Sockets *socket.Set
 	// Log is where the process log goes; nil is stderr. Stdout takes what is configured for stdout; nil is stdout.
 	Log, Stdout io.Writer
 }
 
 // Node is a running weir. All methods may be called concurrently.
 type Node struct {
-	o      Options
-	shared *plan.Shared
-	server *server.Server
-	admin  *admin.Server
-	level  level
-	stderr *observe.Writer
-	lease  *observe.Lease
+	o       Options
+	shared  *plan.Shared
+	sockets *socket.Set
+	server  *server.Server
+	admin   atomic.Pointer[admin.Server] // nil: none
+	level   level
+	stderr  *observe.Writer
+	lease   *observe.Lease
 
-	serving atomic.Bool // listeners are bound
+	serving atomic.Bool    // listeners are bound
+	leaving sync.WaitGroup // admin listeners that are being closed
 
 	mu     sync.Mutex // one reload, drain or close at a time
 	access *accessLog
@@ -64,7 +69,10 @@ func Start(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{o: o, spec: spec}
+	n := &Node{o: o, spec: spec, sockets: o.Sockets}
+	if n.sockets == nil {
+		n.sockets = &socket.Set{}
+	}
 	defer func() {
 		if err != nil {
 			n.close()
@@ -81,7 +89,7 @@ func Start(o Options) (_ *Node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n.access, n.server = access, server.New(p, n.shared.Log)
+	n.access, n.server = access, server.New(p, n.sockets, n.shared.Log)
 	n.gauges()
 	if err := n.listen(spec); err != nil {
 		n.server.Drain(0)
@@ -100,8 +108,8 @@ func (n *Node) logServing() {
 	}
 	slices.Sort(all)
 	e := n.shared.Log.Info().Strs("listeners", all)
-	if n.admin != nil {
-		e = e.Stringer("admin", n.AdminAddr())
+	if a := n.AdminAddr(); a != nil {
+		e = e.Stringer("admin", a)
 	}
 	e.Int("routes", len(n.spec.Routes)).Msg("serving")
 }
@@ -158,42 +166,16 @@ func (n *Node) build(spec *config.Spec) (*plan.Plan, *accessLog, error) {
 
 // listen opens the admin side first: once clients are served nothing may fail.
 func (n *Node) listen(spec *config.Spec) error {
-	if a := spec.Admin; a != nil {
-		token, err := adminToken(a)
-		if err != nil {
-			return err
-		}
-		if n.admin, err = n.openAdmin(a, token); err != nil {
-			return a.Pos.Errorf("listen on %s: %v", a.Address, server.Reason(err))
-		}
+	change, err := n.adminFor(spec.Admin)
+	if err != nil {
+		return err
 	}
+	n.changeAdmin(change)
 	if err := n.server.Listen(); err != nil {
 		return err
 	}
 	n.serving.Store(true)
-	return nil
-}
-
-// adminToken reads the token of the admin side; "" if there is none. The error has its place.
-func adminToken(a *config.Admin) (string, error) {
-	if a == nil || a.Token.IsZero() {
-		return "", nil
-	}
-	token, err := a.Token.Read()
-	if err != nil {
-		return "", a.Token.Pos.Errorf("%v", err)
-	}
-	return string(token), nil
-}
-
-func (n *Node) openAdmin(a *config.Admin, token string) (*admin.Server, error) {
-	ln, err := server.Bind(string(a.Address.Network), a.Address.Text)
-	if err != nil {
-		return nil, err
-	}
-	return admin.Serve(ln, admin.Options{
-		Token: token, Metrics: n.shared.Metrics, Health: n.shared.Health, Plan: n.server.Plan, Reload: n.Reload,
-	}), nil
+	return n.sockets.Ready()
 }
 
 func (n *Node) gauges() {
@@ -230,13 +212,14 @@ func (n *Node) reload() error {
 	if err != nil {
 		return err
 	}
-	if err := n.needsRestart(spec); err != nil {
-		return err
+	if n.spec.StateDir != spec.StateDir { // better an error than a folder that is not where it is thought
+		return fmt.Errorf("%s: state_dir: another folder needs a restart", spec.File)
 	}
-	token, err := adminToken(spec.Admin)
+	change, err := n.adminFor(spec.Admin)
 	if err != nil {
 		return err
 	}
+	defer change.drop()
 	p, access, err := n.build(spec)
 	if err != nil {
 		return err
@@ -254,9 +237,7 @@ func (n *Node) reload() error {
 	}
 	n.access, n.spec = access, spec
 	n.level.set(spec.Log.Level)
-	if n.admin != nil {
-		n.admin.SetToken(token)
-	}
+	n.changeAdmin(change)
 	return nil
 }
 
@@ -271,23 +252,6 @@ func tellBreaker(log zerolog.Logger) func(upstream, endpoint string, s upstream.
 	}
 }
 
-// needsRestart refuses what a reload does not change: better an error than an address or a folder that is not where it is
-// thought.
-func (n *Node) needsRestart(spec *config.Spec) error {
-	old, now := n.spec.Admin, spec.Admin
-	switch {
-	case n.spec.StateDir != spec.StateDir:
-		return fmt.Errorf("%s: state_dir: another folder needs a restart", spec.File)
-	case old == nil && now == nil:
-		return nil
-	case now == nil:
-		return fmt.Errorf("%s: admin: removing the admin listener needs a restart", spec.File)
-	case old == nil || old.Address != now.Address:
-		return now.Pos.Errorf("another admin address needs a restart")
-	}
-	return nil
-}
-
 // ReopenLogs opens log files anew, for whoever has moved them away.
 func (n *Node) ReopenLogs() error {
 	n.mu.Lock()
@@ -300,14 +264,6 @@ func (n *Node) ReopenLogs() error {
 
 // Addresses gives where the node listens, by the addresses of the configuration.
 func (n *Node) Addresses() map[string]net.Addr { return n.server.Addresses() }
-
-// AdminAddr is where the admin side listens; nil without one.
-func (n *Node) AdminAddr() net.Addr {
-	if n.admin == nil {
-		return nil
-	}
-	return n.admin.Addr()
-}
 
 // Metrics gives the node's metrics in Prometheus' text format.
 func (n *Node) Metrics() []byte { return n.shared.Metrics.AppendText(nil) }
@@ -334,9 +290,8 @@ func (n *Node) Drain() (cut int) {
 
 // close lets go of what there is, in the reverse order of Start. No connection is left and no plan is in use.
 func (n *Node) close() {
-	if n.admin != nil {
-		_ = n.admin.Close()
-	}
+	n.changeAdmin(&adminChange{})
+	n.leaving.Wait()
 	if n.shared != nil {
 		n.shared.Plans.Wait()
 		n.shared.Upstreams.Close()

@@ -11,17 +11,10 @@ import (
 )
 
 func (b *builder) listeners() {
-	const noSystemd = "sockets of systemd are not supported yet"
-	if a := b.spec.Admin; a != nil && a.Address.Network == config.Systemd {
-		b.fail(a.Pos, noSystemd)
-	}
 	for i := range b.spec.Listeners {
 		c := &b.spec.Listeners[i]
 		l := Listener{
 			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health,
-		}
-		if c.Address.Network == config.Systemd {
-			b.fail(c.Pos, noSystemd)
 		}
 		if c.TLS != nil {
 			l.TLS = b.listenerTLS(c.TLS)

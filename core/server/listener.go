@@ -5,9 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/weirproxy/weir/core/netio"
@@ -37,25 +35,6 @@ func (l *listener) close() {
 	close(l.quit)
 	_ = l.ln.Close()
 	<-l.done
-}
-
-// Bind opens an address; network is tcp or unix. A path of a unix socket that nobody listens on any more is taken over.
-func Bind(network, target string) (net.Listener, error) {
-	ln, err := net.Listen(network, target)
-	if err == nil || network != "unix" || !errors.Is(err, syscall.EADDRINUSE) {
-		return ln, err
-	}
-	if c, dialErr := net.Dial("unix", target); dialErr == nil {
-		_ = c.Close()
-		return nil, err
-	}
-	if info, statErr := os.Lstat(target); statErr != nil || info.Mode().Type() != os.ModeSocket {
-		return nil, err
-	}
-	if err := os.Remove(target); err != nil {
-		return nil, err
-	}
-	return net.Listen("unix", target)
 }
 
 // accept takes connections until the listener is closed. No error but that ends it: without file descriptors it waits.

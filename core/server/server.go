@@ -13,11 +13,13 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/plan"
+	"github.com/weirproxy/weir/core/socket"
 )
 
 // Server serves one plan at a time. All methods may be called concurrently; reloads wait for one another.
 type Server struct {
 	log      zerolog.Logger
+	sockets  *socket.Set
 	plan     atomic.Pointer[plan.Plan]
 	draining atomic.Bool
 
@@ -32,9 +34,9 @@ type Server struct {
 	stop, watched chan struct{} // ends the watch, and its end; nil before Listen
 }
 
-// New makes a server that serves p once Listen has been called. The server owns p.
-func New(p *plan.Plan, log zerolog.Logger) *Server {
-	s := &Server{log: log, listeners: map[string]*listener{}}
+// New makes a server that serves p on sockets of the set once Listen has been called. The server owns p.
+func New(p *plan.Plan, sockets *socket.Set, log zerolog.Logger) *Server {
+	s := &Server{log: log, sockets: sockets, listeners: map[string]*listener{}}
 	s.plan.Store(p)
 	return s
 }
@@ -98,25 +100,16 @@ func (s *Server) bindNew(p *plan.Plan) ([]*listener, error) {
 		if s.listeners[spec.Key] != nil {
 			continue
 		}
-		ln, err := Bind(spec.Network, spec.Target)
+		ln, err := s.sockets.Listen(spec.Network, spec.Target)
 		if err != nil {
 			for _, l := range bound {
 				_ = l.ln.Close()
 			}
-			return nil, spec.Pos.Errorf("listen on %s: %v", spec.Address, Reason(err))
+			return nil, spec.Pos.Errorf("listen on %s: %v", spec.Address, socket.Reason(err))
 		}
 		bound = append(bound, s.newListener(spec, ln))
 	}
 	return bound, nil
-}
-
-// Reason takes the address out of an error of listening, for it will be printed beside it.
-func Reason(err error) error {
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Err
-	}
-	return err
 }
 
 func (s *Server) serve(bound []*listener) {
@@ -154,6 +147,18 @@ func (s *Server) Addresses() map[string]net.Addr {
 	all := map[string]net.Addr{}
 	for key, l := range s.listeners {
 		all[key] = l.ln.Addr()
+	}
+	return all
+}
+
+// Bound lists the listeners and what they were opened by, for a process that takes them over.
+func (s *Server) Bound() []socket.Bound {
+	s.reload.Lock()
+	defer s.reload.Unlock()
+	var all []socket.Bound
+	for _, l := range s.listeners {
+		spec := l.spec.Load()
+		all = append(all, socket.Bound{Network: spec.Network, Target: spec.Target, Listener: l.ln})
 	}
 	return all
 }
