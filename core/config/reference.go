@@ -72,6 +72,7 @@ func (d *decoder) finish(v value, s *Spec) {
 		d.checkReach(s, i, matches)
 	}
 	d.checkACME(v, s)
+	d.checkFallbacks(s)
 	d.checkUnused(s)
 	d.checkGlobals(s)
 }

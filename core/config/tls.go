@@ -42,7 +42,7 @@ type Certificate struct {
 
 var listenerTLSKeys = []key[ListenerTLS]{
 	{"certificates", now, func(d *decoder, v value, t *ListenerTLS) { t.Certificates = d.certificates(v) }},
-	{"min_version", now, func(d *decoder, v value, t *ListenerTLS) { t.MinVersion = d.tlsVersion(v) }},
+	{"min_version", now, func(d *decoder, v value, t *ListenerTLS) { t.MinVersion = d.numberChoice(v, float, tlsVersions) }},
 	{"client_auth", now, func(d *decoder, v value, t *ListenerTLS) { t.ClientAuth = d.clientAuth(v) }},
 	{"ticket_keys", now, func(d *decoder, v value, t *ListenerTLS) { t.TicketKeys = d.ticketKeys(v) }},
 	{"acme", now, func(d *decoder, v value, t *ListenerTLS) { t.ACME = d.acme(v) }},
@@ -75,16 +75,6 @@ func (d *decoder) certificates(v value) []Certificate {
 		readObject(d, item, certificateKeys, &out[i])
 	}
 	return out
-}
-
-// tlsVersion also takes 1.2 without quotes: unlike other numbers it cannot be meant otherwise.
-func (d *decoder) tlsVersion(v value) string {
-	if v.kind == float {
-		quoted := *v.node
-		quoted.kind = text
-		v.node = &quoted
-	}
-	return d.choice(v, tlsVersions)
 }
 
 var clientAuthKeys = []key[ClientAuth]{
