@@ -35,6 +35,8 @@ var only = map[string]string{
 	"github.com/valyala/fasthttp":        "exchange wire upstream server",
 	"github.com/VictoriaMetrics/metrics": "metric observe",
 	"net/http":                           "admin",
+	"github.com/pires/go-proxyproto":     "server upstream",
+	"github.com/coreos/go-systemd":       "socket",
 }
 
 // beside may be imported by tests only, and imports what it likes.

@@ -16,6 +16,9 @@ func (b *builder) listeners() {
 		l := Listener{
 			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health,
 		}
+		if c.ProxyProtocol != nil {
+			l.ProxyFrom = prefixes(c.ProxyProtocol.Trusted)
+		}
 		if c.TLS != nil {
 			l.TLS = b.listenerTLS(c.TLS)
 		}

@@ -52,6 +52,8 @@ type Listener struct {
 	Target  string // what the network's listen call takes
 	Health  string // path; "" is none
 	TLS     *tls.Config
+
+	ProxyFrom *bart.Lite // peers whose connections begin with a header of the PROXY protocol; nil: nobody's
 }
 
 // Pin keeps p from being closed until Unpin. It reports false if p has been retired and nobody holds it any more: then

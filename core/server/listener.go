@@ -77,8 +77,17 @@ func addrPort(a net.Addr) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 }
 
-// handshake lays TLS over the connection where the listener asks for it.
+// handshake reads what stands before the first request: the header of the PROXY protocol from those who send one, and TLS
+// where the listener asks for it.
 func (c *conn) handshake() error {
+	if from := c.from.spec.Load().ProxyFrom; from != nil && from.Contains(c.peer.Addr()) {
+		client, err := readProxyHeader(c.nc, c.peer)
+		if err != nil {
+			return err
+		}
+		c.peer = client
+		c.text = []byte(client.Addr().String())
+	}
 	config := c.from.spec.Load().TLS
 	if config == nil {
 		return nil
