@@ -48,13 +48,19 @@ bench: build ## weir, nginx and HAProxy as plain proxies in one run; results in 
 bench-quick: build ## the same in under 90 s
 	$(GO) run ./bench -quick
 
+bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAProxy: throughput and memory
+	$(GO) run ./bench -bulk 10000000000
+
 tools: ## fetch what the suite needs beside Go: redis-server and curl
 	@sh .ci/tools redis-server curl
 
-bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy and wrk
+bench-bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAProxy: throughput and memory
+	$(GO) run ./bench -bulk 10000000000
+
+tools: ## fetch what the harness needs beside Go: nginx, haproxy and wrk
 	@sh .ci/tools nginx haproxy wrk
 
 clean: ## remove what was built
 	rm -rf build coverage.out
 
-.PHONY: help wasm build run test race cover lint fuzz bench bench-quick tools bench-tools clean
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk tools bench-tools clean

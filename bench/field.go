@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -129,7 +130,7 @@ func (p *proxy) answers() error {
 
 // stop ends everything that was started, and waits for it.
 func (f *field) stop() {
-	for _, p := range append(f.proxies, f.backend) {
+	for _, p := range append(slices.Clone(f.proxies), f.backend) {
 		if p != nil && p.cmd.Process != nil {
 			_ = p.cmd.Process.Signal(syscall.SIGTERM)
 			_ = p.cmd.Wait()

@@ -28,12 +28,18 @@ func main() {
 	flag.StringVar(&o.dir, "out", "bench/results", "where results are written")
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds; in each every proxy has a turn")
 	flag.DurationVar(&o.duration, "duration", 6*time.Second, "of one turn")
+	bulk := flag.Int64("bulk", 0, "bytes of one large body to send through each proxy, instead of many small ones")
 	flag.Parse()
 	o.connections = []int{64, 1000}
 	if *quick {
 		o.rounds, o.duration, o.connections = 5, 3*time.Second, []int{64}
 	}
-	if err := run(o, os.Stdout); err != nil {
+	do := func() error { return run(o, os.Stdout) }
+	if *bulk > 0 {
+		o.rounds = min(o.rounds, 3)
+		do = func() error { return withTemp(func(tmp string) error { return runBulk(o, tmp, *bulk, os.Stdout) }) }
+	}
+	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -44,11 +50,20 @@ func run(o options, out io.Writer) error {
 	if err != nil {
 		return errors.New("wrk is needed to make load; `make bench-tools` installs it")
 	}
+	return withTemp(func(tmp string) error { return runPlain(o, wrk, tmp, out) })
+}
+
+// withTemp gives f a folder for as long as it runs.
+func withTemp(f func(tmp string) error) error {
 	tmp, err := os.MkdirTemp("", "weir-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(tmp)
+	return f(tmp)
+}
+
+func runPlain(o options, wrk, tmp string, out io.Writer) error {
 	field, err := start(o, tmp, out)
 	if err != nil {
 		return err
