@@ -51,16 +51,19 @@ bench-quick: build ## the same in under 90 s
 bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAProxy: throughput and memory
 	$(GO) run ./bench -bulk 10000000000
 
+bench-slow: build ## ordinary traffic through weir beside 1,000 slow clients
+	$(GO) run ./bench -slow
+
 tools: ## fetch what the suite needs beside Go: redis-server and curl
 	@sh .ci/tools redis-server curl
 
 bench-bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAProxy: throughput and memory
 	$(GO) run ./bench -bulk 10000000000
 
-tools: ## fetch what the harness needs beside Go: nginx, haproxy and wrk
-	@sh .ci/tools nginx haproxy wrk
+tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and slowhttptest
+	@sh .ci/tools nginx haproxy wrk slowhttptest
 
 clean: ## remove what was built
 	rm -rf build coverage.out
 
-.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk tools bench-tools clean
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-slow tools bench-tools clean

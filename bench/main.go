@@ -29,6 +29,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 7, "rounds; in each every proxy has a turn")
 	flag.DurationVar(&o.duration, "duration", 6*time.Second, "of one turn")
 	bulk := flag.Int64("bulk", 0, "bytes of one large body to send through each proxy, instead of many small ones")
+	slow := flag.Bool("slow", false, "ordinary traffic beside slow clients, instead")
 	flag.Parse()
 	o.connections = []int{64, 1000}
 	if *quick {
@@ -38,6 +39,10 @@ func main() {
 	if *bulk > 0 {
 		o.rounds = min(o.rounds, 3)
 		do = func() error { return withTemp(func(tmp string) error { return runBulk(o, tmp, *bulk, os.Stdout) }) }
+	}
+	if *slow {
+		o.rounds = min(o.rounds, 3)
+		do = func() error { return withTemp(func(tmp string) error { return runSlow(o, tmp, os.Stdout) }) }
 	}
 	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
