@@ -84,6 +84,7 @@ type Log struct {
 
 // AccessLog has one line a request.
 type AccessLog struct {
+	Pos    Pos    // of the output; zero where none is given
 	Output string // AccessLogStdout, AccessLogOff or a resolved path
 }
 
@@ -222,7 +223,7 @@ var logKeys = []key[Log]{
 var logLevels = []word{{"debug", now}, {"info", now}, {"warn", now}, {"error", now}}
 
 var accessLogKeys = []key[AccessLog]{
-	{"output", now, func(d *decoder, v value, a *AccessLog) { a.Output = d.output(v) }},
+	{"output", now, func(d *decoder, v value, a *AccessLog) { a.Pos, a.Output = v.pos, d.output(v) }},
 }
 
 func (d *decoder) version(v value) {
