@@ -77,7 +77,7 @@ routes:
 	f("GET /any/ HTTP/1.1\r\nHost: a\r\n"+strings.Repeat("X: y\r\n", 12)+"\r\n", fault.HeaderTooLarge)
 	f("POST /any/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", fault.CodingUnknown)
 	f("GET /nowhere"+tail, fault.NoRoute)
-	f("GET /posts"+tail, fault.NoRoute)
+	f("GET /posts"+tail, fault.MethodRefused)
 	f("GET /inside"+tail, fault.Forbidden)
 	f("GET /outside"+tail, fault.Forbidden)
 	f("GET /limited"+tail, fault.LimitExceeded)
