@@ -19,6 +19,8 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Build everything a configuration asks for, tell what is wrong with it, and serve nothing."`
 	Health  healthCommand  `cmd:"" help:"Ask a running node for its health; exits by the answer. For containers."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
 const summary = `An edge proxy in one binary: TLS, JWT, limits, circuit breakers, and WebAssembly filters of your own.
@@ -35,7 +37,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	var c commands
 	exit := -1
 	parser, err := kong.New(&c, kong.Name("weir"), kong.Description(summary), kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { exit = code }), kong.UsageOnError(), kong.BindTo(stdout, (*io.Writer)(nil)))
+		kong.Exit(func(code int) { exit = code }), kong.UsageOnError(), kong.BindTo(stdout, (*io.Writer)(nil)),
+		kong.Vars{"version": versionLine()})
 	if err != nil {
 		fmt.Fprintln(stderr, "weir:", err)
 		return 1

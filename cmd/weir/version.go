@@ -9,7 +9,12 @@ import (
 type versionCommand struct{}
 
 func (versionCommand) Run(out io.Writer) error {
-	b := buildInfo()
-	_, err := fmt.Fprintf(out, "weir %s (%s, %s, %s/%s)\n", b.Version, b.Revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+	_, err := fmt.Fprintln(out, versionLine())
 	return err
+}
+
+// versionLine is what weir version and weir --version print.
+func versionLine() string {
+	b := buildInfo()
+	return fmt.Sprintf("weir %s (%s, %s, %s/%s)", b.Version, b.Revision, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }

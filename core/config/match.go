@@ -155,10 +155,10 @@ func (d *decoder) methods(v value) []string {
 		upper := strings.ToUpper(m)
 		switch {
 		case m == "":
-		case upper != m:
-			d.fail(item.pos, "a method is written in capitals; did you mean %q?", upper)
 		case !isToken(m):
 			d.fail(item.pos, "%q is not a method", m)
+		case upper != m:
+			d.fail(item.pos, "a method is written in capitals; did you mean %q?", upper)
 		case slices.Contains(out, m):
 			d.fail(item.pos, "%q stands in the list twice", m)
 		default:

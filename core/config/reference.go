@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // space is what a name is a name of.
@@ -22,6 +23,14 @@ var spaceNames = [...]string{
 	filters:   "wasm filter",
 	providers: "jwt provider",
 	roleNames: "role",
+}
+
+// sections are the keys at the top of the file under which names are declared.
+var sections = [...]string{
+	upstreams: "upstreams",
+	filters:   "wasm",
+	providers: "jwt",
+	roleNames: "roles",
 }
 
 // mention is a name that has to exist somewhere else in the file, be it above or below.
@@ -49,12 +58,7 @@ func (d *decoder) mention(v value, s space) string {
 
 // finish checks what only the whole file can tell, and fills in what one part gives another.
 func (d *decoder) finish(v value, s *Spec) {
-	for _, m := range d.mentions {
-		if declared := d.declared[m.space]; !declared[m.name] {
-			names := slices.Sorted(maps.Keys(declared))
-			d.fail(m.pos, "there is no %s %q%s", spaceNames[m.space], m.name, suggest(m.name, names))
-		}
-	}
+	d.checkMentions(v)
 	if len(s.Routes) == 0 && !v.has("routes") {
 		d.warn(v.pos, "there are no routes: every request is answered with 404")
 	}
@@ -68,11 +72,51 @@ func (d *decoder) finish(v value, s *Spec) {
 			first[r.Name] = r.Pos
 		}
 		d.inherit(s, r)
-		d.checkRoute(s, r)
+		d.checkRoute(v, s, r)
 		d.checkReach(s, i, matches)
 	}
+	d.checkACME(v, s)
+	d.checkFallbacks(s)
 	d.checkUnused(s)
 	d.checkGlobals(s)
+}
+
+// checkMentions tells of names that do not exist. Where there are none at all, one mention stands for all of them: one
+// key is missing, not a name on every route.
+func (d *decoder) checkMentions(v value) {
+	var told [len(sections)]bool
+	for _, m := range d.mentions {
+		declared := d.declared[m.space]
+		switch section := sections[m.space]; {
+		case declared[m.name]:
+		case len(declared) > 0:
+			names := slices.Sorted(maps.Keys(declared))
+			d.fail(m.pos, "there is no %s %q%s", spaceNames[m.space], m.name, suggest(m.name, names))
+		case !told[m.space]:
+			told[m.space] = true
+			if !d.refused(v, section) {
+				d.fail(m.pos, "there is no %s %q: the file has no %s", spaceNames[m.space], m.name, section)
+			}
+		}
+	}
+}
+
+// refused says that a key at the top of the file is there and was refused, or looks like a misspelt one that was: what is
+// missing for that reason is told of already.
+func (d *decoder) refused(v value, name string) bool {
+	known := make([]string, len(specKeys))
+	for i, k := range specKeys {
+		known[i] = k.name
+	}
+	hint := suggest(name, []string{name})
+	for _, f := range v.fields {
+		if f.name == name && f.value.kind == broken || !slices.Contains(known, f.name) && suggest(f.name, known) == hint {
+			return true
+		}
+	}
+	return slices.ContainsFunc(d.problems.List, func(p Problem) bool {
+		return p.Path == name || strings.HasPrefix(p.Path, name+".")
+	})
 }
 
 // checkUnused warns of filters that nobody asks for: they are not built, so nothing else would tell of their problems.
@@ -111,7 +155,7 @@ func (d *decoder) inherit(s *Spec, r *Route) {
 }
 
 // checkRoute checks that the parts of a route go together.
-func (d *decoder) checkRoute(s *Spec, r *Route) {
+func (d *decoder) checkRoute(v value, s *Spec, r *Route) {
 	segments := r.Match.Segments()
 	check := func(pos Pos, t Template) {
 		for _, ref := range t.Refs() {
@@ -137,7 +181,7 @@ func (d *decoder) checkRoute(s *Spec, r *Route) {
 	if r.Require == nil {
 		return
 	}
-	if !r.Auth.Identifies() {
+	if !r.Auth.Identifies() && !(r.Auth == nil && d.refused(v, "default_auth")) {
 		d.fail(r.Require.Pos, "nobody could pass: the route has no auth to know anybody by")
 	}
 	for _, c := range r.Require.Claims {

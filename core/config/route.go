@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// Route takes the requests that match and says what happens to them. Exactly one of Upstream, Respond and Redirect
-// is set.
+// Route takes the requests that match and says what happens to them. Exactly one of Upstream, Split, Respond and
+// Redirect is set.
 type Route struct {
 	Pos         Pos
 	Name        string // route-N, counted from 1, when it was given none
@@ -60,31 +60,6 @@ type Rewrite struct {
 	Path string
 }
 
-// CORS lets pages of other origins read answers (Fetch standard).
-type CORS struct {
-	Pos         Pos
-	Origins     []string // scheme://host[:port], scheme://*.host, or "*" alone
-	Methods     []string // of a preflight's answer; empty: GET, HEAD, POST
-	Headers     []string // lower-case
-	Expose      []string
-	Credentials bool // never together with "*"
-	MaxAge      time.Duration
-}
-
-// Share is one upstream of a split.
-type Share struct {
-	Pos      Pos
-	Upstream string
-	Weight   int
-}
-
-// Mirror sends a copy of requests elsewhere and throws the answers away.
-type Mirror struct {
-	Pos      Pos
-	Upstream string
-	Share    float64 // of the requests; 1 unless given
-}
-
 // Respond is a fixed answer.
 type Respond struct {
 	Pos     Pos
@@ -122,7 +97,7 @@ var routeKeys = []key[Route]{
 	{"match", now, func(d *decoder, v value, r *Route) { r.Match = d.match(v) }},
 	{"auth", now, func(d *decoder, v value, r *Route) { a := d.auth(v); r.Auth = &a }},
 	{"require", now, func(d *decoder, v value, r *Route) { r.Require = d.require(v) }},
-	{"cors", later, names[Route]("origins", "methods", "headers", "credentials", "max_age")},
+	{"cors", now, func(d *decoder, v value, r *Route) { r.CORS = d.cors(v) }},
 	{"ip", now, func(d *decoder, v value, r *Route) { readObject(d, v, ipKeys, &r.IP) }},
 	{"limits", now, func(d *decoder, v value, r *Route) { r.Limits = d.limits(v) }},
 	{"token_budget", later, names[Route]("name", "key", "tokens", "usage", "store")},
@@ -135,8 +110,8 @@ var routeKeys = []key[Route]{
 	{"timeout", now, func(d *decoder, v value, r *Route) { r.Timeout = d.duration(v) }},
 	{"body_bytes", now, func(d *decoder, v value, r *Route) { r.BodyBytes = d.size(v) }},
 	{"upstream", now, func(d *decoder, v value, r *Route) { r.Upstream = d.mention(v, upstreams) }},
-	{"split", later, eachNames[Route]("upstream", "weight")},
-	{"mirror", later, names[Route]("upstream", "share")},
+	{"split", now, func(d *decoder, v value, r *Route) { r.Split = d.split(v) }},
+	{"mirror", now, func(d *decoder, v value, r *Route) { r.Mirror = d.mirror(v) }},
 	{"respond", now, func(d *decoder, v value, r *Route) { r.Respond = d.respond(v) }},
 	{"redirect", now, func(d *decoder, v value, r *Route) { r.Redirect = d.redirect(v) }},
 }
@@ -180,21 +155,16 @@ func (d *decoder) checkAction(v value) {
 	}
 	switch {
 	case len(given) == 0:
-		d.fail(v.pos, "one of upstream, respond and redirect is needed")
+		d.fail(v.pos, "one of upstream, split, respond and redirect is needed")
 	case len(given) > 1:
 		d.fail(v.pos, "only one of upstream, split, respond and redirect is possible, not %s and %s", given[0], given[1])
+	}
+	if v.has("mirror") && !v.has("upstream") && !v.has("split") {
+		d.fail(d.at(v, "mirror"), "mirror goes with upstream or split: there is nothing to copy elsewhere")
 	}
 	if v.has("strip_prefix") && v.has("rewrite") {
 		d.fail(v.pos, "only one of strip_prefix and rewrite is possible")
 	}
-}
-
-// allowed is prefixes for a list that would let everybody in if it were empty, say after an empty variable.
-func (d *decoder) allowed(v value) []netip.Prefix {
-	if v.kind == list && len(d.items(v)) == 0 {
-		d.fail(v.pos, "the list is empty: leave it out to let every address in")
-	}
-	return d.prefixes(v)
 }
 
 func (d *decoder) require(v value) *Require {

@@ -126,16 +126,17 @@ func Check(spec *config.Spec, kinds []filter.Kind) error {
 		return err
 	}
 	defer shared.Upstreams.Close()
-	if _, err := adminToken(spec.Admin); err != nil {
-		return err
-	}
+	var problems config.Problems
+	_, err = adminToken(spec.Admin)
+	problems.Add(err)
 	p, err := plan.Build(spec, shared, kinds)
-	if err != nil {
-		return err
+	problems.Add(err)
+	if err == nil {
+		p.Retire()
+		shared.Plans.Wait()
 	}
-	p.Retire()
-	shared.Plans.Wait()
-	return nil
+	checkFiles(spec, &problems)
+	return problems.Err()
 }
 
 // build makes the plan of spec, with its access log: the one there is if it goes to the same place.
@@ -148,7 +149,7 @@ func (n *Node) build(spec *config.Spec) (*plan.Plan, *accessLog, error) {
 	if access == nil || access.output != spec.AccessLog.Output {
 		if access, err = n.openAccessLog(spec.AccessLog.Output); err != nil {
 			p.Retire()
-			return nil, nil, fmt.Errorf("%s: access_log.output: %w", spec.File, err)
+			return nil, nil, spec.AccessLog.Pos.Errorf("%s", err)
 		}
 	}
 	access.Hold()

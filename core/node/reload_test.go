@@ -147,7 +147,7 @@ func TestBadPlanChangesNothing(t *testing.T) {
 	f(strings.Replace(ok, `"127.0.0.1:0"`, fmt.Sprintf(`"127.0.0.1:0"}, {address: "127.0.0.1:0"}, {address: %q`, taken.Addr()), 1),
 		"weir.yaml:4:65: listeners[2]: listen on "+taken.Addr().String()+": bind: address already in use")
 	f(strings.Replace(ok, `"127.0.0.1:0"`, `"127.0.0.1:0", tls: {certificates: [{cert: none.crt, key: none.key}]}`, 1), "none.crt")
-	f(strings.Replace(ok, `access_log: {output: "off"}`, `access_log: {output: "none/access.log"}`, 1), "weir.yaml: access_log.output: open log ")
+	f(strings.Replace(ok, `access_log: {output: "off"}`, `access_log: {output: "none/access.log"}`, 1), "weir.yaml:3:22: access_log.output: open log ")
 	f(strings.Replace(ok, "path: /n", "path: /a*b", 1), "weir.yaml:7:")
 	f(ok+"admin: {address: \"127.0.0.1:0\"}\n", "needs a restart")
 	if err := os.Remove(r.File); err != nil {
