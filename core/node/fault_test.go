@@ -106,7 +106,7 @@ routes:
 	if got, err := c.Rest(); got != "" || err != nil {
 		t.Errorf("%q %v", got, err)
 	}
-	if m := string(r.Node.Metrics()); !strings.Contains(m, `weir_fault_total{kind="no_route",source="client"} 2`) {
+	if m := string(r.Node.Metrics()); !strings.Contains(m, `weir_fault_total{kind="method_refused",source="client"} 2`) {
 		t.Errorf("faults are not counted once each:\n%s", grep(m, "weir_fault_total"))
 	}
 }

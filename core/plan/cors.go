@@ -2,7 +2,6 @@ package plan
 
 import (
 	"bytes"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,11 +35,11 @@ func (b *builder) cors(c *config.CORS) *CORS {
 	if c == nil {
 		return nil
 	}
-	out := &CORS{Credentials: c.Credentials, exact: map[string]struct{}{}}
+	out := &CORS{exact: map[string]struct{}{}}
 	for _, o := range c.Origins {
 		scheme, rest, wild := strings.Cut(strings.ToLower(o), "://*.")
 		switch {
-		case o == "*":
+		case o == config.OriginAny:
 			out.Any = true
 		case wild:
 			var buf [maxOrigin]byte
@@ -53,12 +52,7 @@ func (b *builder) cors(c *config.CORS) *CORS {
 			out.exact[string(canonicalOrigin(buf[:0], []byte(o)))] = struct{}{}
 		}
 	}
-	if out.Any && out.Credentials {
-		b.fail(c.Pos, "credentials for every origin would let any page act in its reader's name: list the origins")
-	}
-	if out.Credentials && (slices.Contains(c.Headers, "*") || slices.Contains(c.Methods, "*")) {
-		b.fail(c.Pos, "with credentials a browser takes * for a name: list the methods and headers")
-	}
+	out.Credentials = c.Credentials && !out.Any // with both any page could read what its visitor may
 	methods := c.Methods
 	if len(methods) == 0 {
 		methods = []string{"GET", "HEAD", "POST"}
