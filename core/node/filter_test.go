@@ -217,3 +217,10 @@ func TestPanicHurtsNobodyElse(t *testing.T) {
 		t.Error(answer.Status)
 	}
 }
+
+// addField builds what names the route in every answer.
+func addField(*config.Spec, *config.Route) ([]filter.Placed, error) {
+	return []filter.Placed{{Name: "fields", Answer: func(x *exchange.Exchange) {
+		x.Response.Header.Set("x-route", []byte(x.Record.Route))
+	}}}, nil
+}
