@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/filters"
 )
 
@@ -34,11 +35,16 @@ routes:
   - {name: own, match: {path: /own}, auth: none, upstream: api}
 `
 
+// standardKinds are the kinds of filters that there are.
+func standardKinds(t *testing.T) []filter.Kind {
+	set := filters.Open(filters.Options{})
+	t.Cleanup(func() { _ = set.Close() })
+	return set.Standard()
+}
+
 // startShared serves the configuration above before an upstream that has its own idea of CORS, and counts what it is asked.
 func startShared(t *testing.T) (*coretest.Rig, *atomic.Int64) {
 	asked := &atomic.Int64{}
-	set := filters.Open(filters.Options{})
-	t.Cleanup(func() { _ = set.Close() })
 	return coretest.Start(t, shared, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		asked.Add(1)
 		h := w.Header()
@@ -47,7 +53,7 @@ func startShared(t *testing.T) (*coretest.Rig, *atomic.Int64) {
 		h.Set("Access-Control-Allow-Private-Network", "true")
 		h.Add("Vary", "Accept-Encoding, Cookie")
 		h.Set("X-Origin", r.Header.Get("Origin"))
-	}), coretest.Options{Kinds: set.Standard(), Files: map[string]string{"secret": hmacSecret}}), asked
+	}), coretest.Options{Kinds: standardKinds(t), Files: map[string]string{"secret": hmacSecret}}), asked
 }
 
 // said is what an answer says of sharing, in one line.
