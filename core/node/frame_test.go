@@ -4,6 +4,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
@@ -15,16 +16,16 @@ import (
 // TestFiltersCannotBreakTheFrame: whatever a filter writes into method, target and host, an upstream is sent one request
 // that means one thing, or none.
 func TestFiltersCannotBreakTheFrame(t *testing.T) {
-	var change func(x *exchange.Exchange)
+	var change atomic.Pointer[func(*exchange.Request)]
 	ff := &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
-		change(x)
+		(*change.Load())(&x.Request)
 		return filter.Continue, nil
 	}}
 	up := coretest.StartRaw(t, mirror)
 	r := coretest.Start(t, logged, nil, coretest.Options{Kinds: ff.kinds(true), Env: map[string]string{"UPSTREAM": up.Address()}})
 	f := func(what, want string, to func(q *exchange.Request)) {
 		t.Helper()
-		change = func(x *exchange.Exchange) { to(&x.Request) }
+		change.Store(&to)
 		c := r.Client()
 		c.Send("GET /a HTTP/1.1\r\nHost: a\r\n\r\n")
 		answer, body := c.Answer("GET")

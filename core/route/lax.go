@@ -44,12 +44,11 @@ func AppendLax(dst, p []byte) (path []byte, ok bool) {
 		if j := bytes.IndexByte(seg, ';'); j >= 0 {
 			seg = seg[:j]
 		}
-		seg = bytes.Trim(seg, " \t")
-		if string(seg) == "." || string(seg) == ".." {
-			return dst[:start], false
+		if seg = bytes.Trim(seg, " \t"); len(seg) == 0 {
+			continue
 		}
 		if seg = bytes.TrimRight(seg, ". "); len(seg) == 0 {
-			continue
+			return dst[:start], false // "..", and what some make of "... ." nobody knows
 		}
 		flat[w] = '/'
 		w += 1 + copy(flat[w+1:], seg)

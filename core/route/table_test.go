@@ -557,4 +557,6 @@ func TestLax(t *testing.T) {
 	f("/a%2F..%2Fb", "refused")
 	f("/a/.;x/b", "refused")
 	f("/%EF%BC%8E", "refused")
+	f("/a/%20.%20./b", "refused")
+	f("/...", "refused")
 }
