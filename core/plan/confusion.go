@@ -59,14 +59,13 @@ func accessOf(c *config.Route) string {
 		return ""
 	}
 	text, err := json.Marshal([]any{c.Auth, c.Require, c.IP, c.Wasm})
+	if err != nil {
+		return c.Name // rules like no other's
+	}
 	var v any
-	if err == nil {
-		err = json.Unmarshal(text, &v)
-	}
+	_ = json.Unmarshal(text, &v)
 	dropPositions(v)
-	if text, err = json.Marshal(v); err != nil {
-		return c.Name // one of its own
-	}
+	text, _ = json.Marshal(v)
 	return string(text)
 }
 
