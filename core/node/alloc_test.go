@@ -75,6 +75,7 @@ const sharedPath = `
 version: 1
 access_log: {output: "off"}
 via: weir
+trusted_proxies: ["127.0.0.0/8"]
 listeners: [{address: "127.0.0.1:0"}]
 upstreams:
   a: {endpoints: ["http://${UPSTREAM}"], keepalive: {max_requests: 0}, breaker: {fallback: {upstream: b}}}
@@ -82,7 +83,7 @@ upstreams:
 routes:
   - {name: inside, match: {path: /admin/*}, auth: none, ip: {allow: [10.0.0.0/8]}, upstream: a}
   - name: all
-    match: {path: /*, methods: [GET]}
+    match: {path: /*, methods: [GET, OPTIONS]}
     auth: none
     cors: {origins: ["https://other.example", "https://*.example.com"], headers: [authorization], expose: [x-total], credentials: true, max_age: 10m}
     headers: {response: {preset: security, set: {x-route: "${route.name}"}}}
@@ -98,6 +99,8 @@ func TestSharedPathAllocatesNothing(t *testing.T) {
 	for name, c := range map[string]struct{ request, want string }{
 		"request":   {"GET /a?b" + tail + "\r\n", "HTTP/1.1 200 "},
 		"preflight": {"OPTIONS /a" + tail + "Access-Control-Request-Method: GET\r\n\r\n", "HTTP/1.1 204 "},
+		"options":   {"OPTIONS /a" + tail + "Via: 1.1 other\r\n\r\n", "HTTP/1.1 200 "},
+		"counted":   {"OPTIONS /a" + tail + "Max-Forwards: 9\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n", "HTTP/1.1 200 "},
 		"odd path":  {"GET /files/a%2Fb;c//d" + tail + "\r\n", "HTTP/1.1 200 "},
 		"method":    {"PUT /a" + tail + "\r\n", "HTTP/1.1 405 "},
 	} {

@@ -79,12 +79,12 @@ func (w *walk) hops() bool {
 		return false
 	}
 	h := &x.Request.Header
-	left, err := strconv.ParseUint(viewString(h.GetID(exchange.MaxForwards)), 10, 31)
-	if err != nil {
+	left, ok := number(h.GetID(exchange.MaxForwards))
+	if !ok {
 		return false // there is none, or one that says nothing
 	}
 	if left > 0 {
-		x.Scratch = strconv.AppendUint(x.Scratch[:0], left-1, 10)
+		x.Scratch = strconv.AppendInt(x.Scratch[:0], left-1, 10)
 		h.SetID(exchange.MaxForwards, x.Scratch)
 		return false
 	}
@@ -114,6 +114,17 @@ func portOf(host, proto []byte) []byte {
 var port80, port443 = []byte("80"), []byte("443")
 
 func isPort(p []byte) bool {
-	n, err := strconv.ParseUint(viewString(p), 10, 16)
-	return err == nil && n > 0
+	n, ok := number(p)
+	return ok && n > 0 && n <= 65535
+}
+
+// number reads digits, nine at most.
+func number(b []byte) (n int64, ok bool) {
+	for _, c := range b {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, len(b) > 0 && len(b) < 10
 }
