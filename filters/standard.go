@@ -35,7 +35,7 @@ func Open(o Options) *Set {
 // Standard is the table of kinds: filters in one slot stand in this order.
 func (s *Set) Standard() []filter.Kind {
 	return []filter.Kind{
-		{Name: "response headers", Build: headers.Response}, // first: the last to see an answer, so that nothing undoes them
+		{Name: "response headers", Build: headers.Response}, // of every answer, whatever the filters below did
 		{Name: "wasm", Build: s.Wasm.Build},
 		{Name: "request headers", Build: headers.Request}, // last: what was proved about a client replaces what filters left
 	}

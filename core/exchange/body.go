@@ -30,6 +30,10 @@ type Body struct {
 	front []byte // to be pulled before src
 	own   []byte // backs front after Buffer, Unread or Replace
 	err   error  // sticky; io.EOF after the last byte
+
+	tap    []byte // gets a copy; nil: none is wanted
+	tapped int    // bytes of it; more than it has room for: there is no copy
+	ended  bool   // and all has come
 }
 
 // Init makes b the body that src gives, length bytes long (-1: until src ends). length 0 is no body and no src is needed.
@@ -68,6 +72,10 @@ func (b *Body) Next(buf []byte) ([]byte, error) {
 	}
 	n, err := b.src.Read(buf)
 	b.Read += int64(n)
+	if b.tap != nil {
+		b.copyOut(buf[:n])
+		b.ended = err == io.EOF
+	}
 	if err != nil {
 		b.err = err
 	}
@@ -117,6 +125,31 @@ func (b *Body) Replace(p []byte) {
 	b.front = b.own
 	b.Length = int64(len(p))
 	b.src, b.err = nil, io.EOF
+}
+
+// Tap makes buf get a copy of the rest of the body, each byte once, however often it is pushed back and pulled again.
+// buf stays the caller's, who keeps it until nobody pulls any more.
+func (b *Body) Tap(buf []byte) {
+	b.tap, b.tapped, b.ended = buf, 0, b.err == io.EOF
+	b.copyOut(b.front)
+}
+
+// Tapped gives the copy, if buf had room for it and the body has come to its end.
+func (b *Body) Tapped() (p []byte, whole bool) {
+	if !b.ended || b.tapped > len(b.tap) {
+		return nil, false
+	}
+	return b.tap[:b.tapped], true
+}
+
+// Overflown reports whether the copy was given up for want of room.
+func (b *Body) Overflown() bool { return b.tapped > len(b.tap) }
+
+func (b *Body) copyOut(p []byte) {
+	if b.tapped <= len(b.tap) {
+		copy(b.tap[b.tapped:], p)
+		b.tapped += len(p)
+	}
 }
 
 // Fail makes err what is pulled from now on.

@@ -207,3 +207,69 @@ func TestBodyReset(t *testing.T) {
 	f(100, true)
 	f(65<<10, false)
 }
+
+// TestTap: a copy has every byte of the wire once, whoever pulls, pushes back or replaces.
+func TestTap(t *testing.T) {
+	f := func(what string, room int, want string, whole, over bool, use func(b *Body)) {
+		t.Helper()
+		var b Body
+		b.Init(-1, &pieces{"abc", "", "def"})
+		b.Tap(make([]byte, room))
+		use(&b)
+		if p, ok := b.Tapped(); string(p) != want || ok != whole || b.Overflown() != over {
+			t.Errorf("%s: %q %v %v", what, p, ok, b.Overflown())
+		}
+	}
+	all := func(b *Body) {
+		buf := make([]byte, 10)
+		for {
+			if _, err := b.Next(buf); err != nil {
+				return
+			}
+		}
+	}
+	f("pulled", 6, "abcdef", true, false, all)
+	f("not to the end", 6, "", false, false, func(b *Body) { _, _ = b.Next(make([]byte, 10)) })
+	f("too large", 5, "", false, true, all)
+	f("buffered, then pulled", 6, "abcdef", true, false, func(b *Body) {
+		_, _, _ = b.Buffer(100, make([]byte, 10))
+		all(b)
+	})
+	f("pushed back", 10, "abcdef", true, false, func(b *Body) {
+		p, _ := b.Next(make([]byte, 10))
+		b.Unread(p)
+		all(b)
+	})
+	f("replaced", 6, "", false, false, func(b *Body) {
+		b.Replace([]byte("x"))
+		all(b)
+	})
+	f("what lay in memory", 9, "xyzabcdef", true, false, func(b *Body) {
+		b.Unread([]byte("xyz"))
+		b.Tap(make([]byte, 9))
+		all(b)
+	})
+	f("a body in memory", 3, "xyz", true, false, func(b *Body) {
+		b.Replace([]byte("xyz"))
+		b.Tap(make([]byte, 3))
+	})
+	f("taken off", 6, "", false, false, func(b *Body) {
+		_, _ = b.Next(make([]byte, 10))
+		b.Tap(nil)
+		all(b)
+	})
+}
+
+// pieces is a source that gives one of its texts at a time.
+type pieces []string
+
+func (p *pieces) Whole() bool { return false }
+
+func (p *pieces) Read(b []byte) (int, error) {
+	if len(*p) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(b, (*p)[0])
+	*p = (*p)[1:]
+	return n, nil
+}

@@ -111,8 +111,8 @@ func (h *Header) DelID(id ID) {
 	h.fields = kept
 }
 
-// DelLike deletes every field that a server may take for the lower-case name: in any case, and with underscores for
-// dashes.
+// DelLike deletes every field that a server may take for the lower-case name: in any case, and with anything for its dashes
+// that is no letter or digit.
 func (h *Header) DelLike(name string) {
 	h.DelFunc(func(f *Field) bool { return dashed(f.Name, name) })
 }
@@ -219,26 +219,22 @@ func (h *Header) reset() {
 	*h = Header{fields: f[:0], arena: a[:0]}
 }
 
-// dashed compares a field name with a lower-case one, an underscore being as good as a dash: many servers take them for
-// the same.
+// dashed compares a field name with a lower-case one. An underscore is as good as a dash, since many servers take them for
+// the same (RFC 3875 §4.1.18), and some make an underscore of every character that is no letter or digit.
 func dashed(name []byte, lower string) bool {
 	if len(name) != len(lower) {
 		return false
 	}
 	for i, c := range name {
-		switch {
-		case c-'A' < 26:
+		if c-'A' < 26 {
 			c |= 0x20
-		case c == '_':
-			c = '-'
 		}
-		d := lower[i]
-		if d == '_' {
-			d = '-'
-		}
-		if c != d {
+		if c != lower[i] && (plain(c) || plain(lower[i])) {
 			return false
 		}
 	}
 	return true
 }
+
+// plain tells the letters, in lower case, and digits.
+func plain(c byte) bool { return c-'a' < 26 || c-'0' < 10 }

@@ -36,6 +36,7 @@ const (
 	VersionUnknown
 	ClientGone
 	BodyTruncated
+	Loop
 
 	// Of policy: the request was well-formed and refused.
 	NoRoute
@@ -55,6 +56,7 @@ const (
 	// Of a filter.
 	GuestFailed
 	GuestBusy
+	FilterReset
 
 	// Of weir.
 	Internal
@@ -85,6 +87,7 @@ var traits = [kinds]struct {
 	VersionUnknown:     {"version_unknown", Client, 505, false, false},
 	ClientGone:         {"client_gone", Client, 499, false, false},
 	BodyTruncated:      {"body_truncated", Client, 400, false, false},
+	Loop:               {"loop", Client, 508, false, false},
 	NoRoute:            {"no_route", Client, 404, false, false},
 	Unauthorized:       {"unauthorized", Client, 401, false, false},
 	Forbidden:          {"forbidden", Client, 403, false, false},
@@ -98,6 +101,7 @@ var traits = [kinds]struct {
 	ResponseTruncated:  {"response_truncated", Upstream, 502, true, false},
 	GuestFailed:        {"guest_failed", Guest, 503, false, false},
 	GuestBusy:          {"guest_busy", Guest, 503, false, false},
+	FilterReset:        {"filter_reset", Guest, 0, false, false}, // ended without an answer, as the filter wished
 	Internal:           {"internal", Self, 500, false, false},
 	NotReady:           {"not_ready", Self, 503, false, false},
 	Draining:           {"draining", Self, 503, false, false},
@@ -119,7 +123,7 @@ func Names() []string {
 // Source tells whose doing k is.
 func (k Kind) Source() Source { return traits[k].source }
 
-// Status is the status code to answer with while nothing has been sent; 499 is only ever logged.
+// Status is the status code to answer with while nothing has been sent; 499 is only ever logged, 0 is no answer.
 func (k Kind) Status() int { return traits[k].status }
 
 // Punish reports whether k counts against the endpoint that was tried.

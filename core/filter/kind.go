@@ -2,6 +2,7 @@ package filter
 
 import (
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/exchange"
 )
 
 // Kind makes the filters of one sort that a route asks for. A plan builds them in the order of its table of kinds: the
@@ -17,4 +18,8 @@ type Placed struct {
 	Slot     Slot
 	Filter   Filter
 	FailOpen bool // an error of the filter's own skips it; else it ends the exchange
+
+	// Answer, in place of a Filter, changes the fields of every answer of the route after all filters have: also of those
+	// to requests that never came to a filter, and to failures. It can't fail, and may be called after the plan has closed.
+	Answer func(x *exchange.Exchange)
 }

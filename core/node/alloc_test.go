@@ -70,3 +70,46 @@ func BenchmarkPath(b *testing.B) {
 		e.Run()
 	}
 }
+
+const sharedPath = `
+version: 1
+access_log: {output: "off"}
+via: weir
+trusted_proxies: ["127.0.0.0/8"]
+listeners: [{address: "127.0.0.1:0"}]
+upstreams:
+  a: {endpoints: ["http://${UPSTREAM}"], keepalive: {max_requests: 0}, breaker: {fallback: {upstream: b}}}
+  b: {endpoints: ["http://${UPSTREAM}"], keepalive: {max_requests: 0}}
+routes:
+  - {name: inside, match: {path: /admin/*}, auth: none, ip: {allow: [10.0.0.0/8]}, upstream: a}
+  - name: all
+    match: {path: /*, methods: [GET, OPTIONS]}
+    auth: none
+    cors: {origins: ["https://other.example", "https://*.example.com"], headers: [authorization], expose: [x-total], credentials: true, max_age: 10m}
+    headers: {response: {preset: security, set: {x-route: "${route.name}"}}}
+    split: [{upstream: a, weight: 60}, {upstream: b, weight: 40}]
+`
+
+// TestSharedPathAllocatesNothing is the same with what browsers want and a split: a request, a preflight, one for a path that
+// has to be looked at twice, and one with a method that there is not.
+func TestSharedPathAllocatesNothing(t *testing.T) {
+	up := coretest.StartStill(t, strings.Replace(answer, "Server: still", "Vary: Cookie\r\nAccess-Control-Allow-Origin: *", 1))
+	r := coretest.Start(t, sharedPath, nil, coretest.Options{Env: map[string]string{"UPSTREAM": up.Address()}, Kinds: standardKinds(t)})
+	const tail = " HTTP/1.1\r\nHost: api.example\r\nOrigin: https://app.example.com\r\n"
+	for name, c := range map[string]struct{ request, want string }{
+		"request":   {"GET /a?b" + tail + "\r\n", "HTTP/1.1 200 "},
+		"preflight": {"OPTIONS /a" + tail + "Access-Control-Request-Method: GET\r\n\r\n", "HTTP/1.1 204 "},
+		"options":   {"OPTIONS /a" + tail + "Via: 1.1 other\r\n\r\n", "HTTP/1.1 200 "},
+		"counted":   {"OPTIONS /a" + tail + "Max-Forwards: 9\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n", "HTTP/1.1 200 "},
+		"odd path":  {"GET /files/a%2Fb;c//d" + tail + "\r\n", "HTTP/1.1 200 "},
+		"method":    {"PUT /a" + tail + "\r\n", "HTTP/1.1 405 "},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := r.NewExchanger(c.request)
+			if !strings.HasPrefix(e.First(), c.want) || name != "method" && (strings.Count(e.First(), "Access-Control-Allow-Origin: https://app.example.com\r\n") != 1 || !strings.Contains(e.First(), "nosniff")) {
+				t.Fatalf("%q", e.First())
+			}
+			alloc.Floor(t, e.Run)
+		})
+	}
+}

@@ -77,7 +77,7 @@ routes:
 	f("GET /any/ HTTP/1.1\r\nHost: a\r\n"+strings.Repeat("X: y\r\n", 12)+"\r\n", fault.HeaderTooLarge)
 	f("POST /any/ HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", fault.CodingUnknown)
 	f("GET /nowhere"+tail, fault.NoRoute)
-	f("GET /posts"+tail, fault.NoRoute)
+	f("GET /posts"+tail, fault.MethodRefused)
 	f("GET /inside"+tail, fault.Forbidden)
 	f("GET /outside"+tail, fault.Forbidden)
 	f("GET /limited"+tail, fault.LimitExceeded)
@@ -106,7 +106,7 @@ routes:
 	if got, err := c.Rest(); got != "" || err != nil {
 		t.Errorf("%q %v", got, err)
 	}
-	if m := string(r.Node.Metrics()); !strings.Contains(m, `weir_fault_total{kind="no_route",source="client"} 2`) {
+	if m := string(r.Node.Metrics()); !strings.Contains(m, `weir_fault_total{kind="method_refused",source="client"} 2`) {
 		t.Errorf("faults are not counted once each:\n%s", grep(m, "weir_fault_total"))
 	}
 }

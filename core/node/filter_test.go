@@ -53,7 +53,7 @@ func TestFiltersThatFail(t *testing.T) {
 			r := coretest.Start(t, logged, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), coretest.Options{Kinds: ff.kinds(failOpen)})
 			c := r.Client()
 			c.Send(get)
-			if want == fault.ClientGone {
+			if want == fault.FilterReset {
 				if got, err := c.Rest(); got != "" || err == nil {
 					t.Errorf("%q %v", got, err)
 				}
@@ -81,10 +81,10 @@ func TestFiltersThatFail(t *testing.T) {
 	f("request fails open", &fake{request: errFrom(broken, 0)}, true, fault.None)
 	f("request refuses", &fake{request: errFrom(refused, 0)}, true, fault.Forbidden)
 	f("request fails without a kind", &fake{request: errFrom(errors.New("odd"), 0)}, false, fault.Internal)
-	f("request resets", &fake{request: errFrom(nil, filter.Reset)}, false, fault.ClientGone)
+	f("request resets", &fake{request: errFrom(nil, filter.Reset)}, false, fault.FilterReset)
 	f("response fails", &fake{response: after(broken, 0)}, false, fault.GuestFailed)
 	f("response fails open", &fake{response: after(broken, 0)}, true, fault.None)
-	f("response resets", &fake{response: after(nil, filter.Reset)}, false, fault.ClientGone)
+	f("response resets", &fake{response: after(nil, filter.Reset)}, false, fault.FilterReset)
 	f("request panics", &fake{request: func(*exchange.Exchange) (filter.Verdict, error) { panic("boom") }}, true, fault.Internal)
 	f("response panics", &fake{response: func(*exchange.Exchange, bool) (filter.Verdict, error) { panic("boom") }}, true, fault.Internal)
 	f("no final status", &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
@@ -216,4 +216,11 @@ func TestPanicHurtsNobodyElse(t *testing.T) {
 	if answer, _ := other.Answer("GET"); answer.StatusCode != 200 {
 		t.Error(answer.Status)
 	}
+}
+
+// addField builds what names the route in every answer.
+func addField(*config.Spec, *config.Route) ([]filter.Placed, error) {
+	return []filter.Placed{{Name: "fields", Answer: func(x *exchange.Exchange) {
+		x.Response.Header.Set("x-route", []byte(x.Record.Route))
+	}}}, nil
 }

@@ -98,13 +98,13 @@ func TestForwarding(t *testing.T) {
 			if got := field(head, "X-Real-IP"); got != real {
 				t.Errorf("%q, rig %d: X-Real-IP %q, want %q", c.sent, i, got, real)
 			}
-			if field(head, "Forwarded") != "" || strings.Contains(head, "X_F") || field(head, "X-Forwarded-Host") != "a.example:81" || field(head, "X-Forwarded-Proto") != "http" {
+			if field(head, "Forwarded") != "" || strings.Contains(head, "X_F") || field(head, "X-Forwarded-Host") != "a.example:81" || field(head, "X-Forwarded-Proto") != "http" || field(head, "X-Forwarded-Port") != "81" {
 				t.Errorf("%q: %q", c.sent, head)
 			}
 		}
 	}
 	both := "X-Forwarded-Proto: HTTPS\r\nX-Forwarded-Host: outer.example\r\nX-Forwarded-Port: 99\r\n"
-	for i, want := range []string{"http|a||", "HTTPS|outer.example||"} {
+	for i, want := range []string{"http|a|80|", "HTTPS|outer.example|99|"} {
 		k := rigs[i].Client()
 		k.Send("GET / HTTP/1.1\r\nHost: a\r\n" + both + "\r\n")
 		_, head := k.Answer("GET")

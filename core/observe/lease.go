@@ -33,6 +33,13 @@ func (l *Lease) Rule(route, rule string) *metric.Counter {
 	return hold(l, l.m.limited.Acquire(route, rule))
 }
 
+// Mirror gives what counts the copies of a route's requests, at the index of what became of them.
+func (l *Lease) Mirror(route string, outcomes []string) *metric.Indexed {
+	return acquire(l, &l.m.copies, route, func() *metric.Indexed {
+		return metric.NewIndexed(func(i int) *metric.Counter { return l.m.mirrored.Acquire(route, word(outcomes, i)) })
+	})
+}
+
 // EndpointMetrics counts what is sent to one endpoint of an upstream. Errors are counted at their fault.Kind.
 type EndpointMetrics struct {
 	Requests *metric.Counter

@@ -25,6 +25,7 @@ type Metrics struct {
 	durations    metric.Histograms
 	bytes        metric.Counters
 	limited      metric.Counters
+	mirrored     metric.Counters
 	breaker      metric.Callbacks
 	tries        metric.Counters
 	tryErrors    metric.Counters
@@ -37,11 +38,11 @@ type Metrics struct {
 	memory       metric.Callbacks
 	dropped      metric.Callbacks
 
-	faults                      *metric.Indexed
-	reloads, reloadErrors       *metric.Counter
-	reloaded, reloadedAt        atomic.Int64 // 1 or 0; Unix seconds
-	mu                          sync.Mutex
-	routes, endpoints, filtered shelf // under mu
+	faults                              *metric.Indexed
+	reloads, reloadErrors               *metric.Counter
+	reloaded, reloadedAt                atomic.Int64 // 1 or 0; Unix seconds
+	mu                                  sync.Mutex
+	routes, endpoints, filtered, copies shelf // under mu
 }
 
 // durations are the upper bounds of http_request_duration_seconds; fourteen, since that many fill whole cache lines.
@@ -62,6 +63,7 @@ func NewMetrics(b Build) *Metrics {
 		durations:    r.Histograms("http_request_duration_seconds", "Time from a request's first byte to the last of its answer.", durations, "route", "method", "code"),
 		bytes:        r.Counters("weir_http_bytes_total", "Body bytes from (in) and to (out) clients.", "route", "direction"),
 		limited:      r.Counters("rate_limit_exceeded_total", "Requests that a limit refused.", "route", "rule"),
+		mirrored:     r.Counters("weir_mirrored_requests_total", "Copies of requests for another upstream, by what became of them.", "route", "outcome"),
 		breaker:      r.Gauges("circuit_breaker_state", "0 closed, 1 half-open, 2 open.", "upstream", "endpoint"),
 		tries:        r.Counters("weir_upstream_requests_total", "Requests sent to an endpoint, retries included.", "upstream", "endpoint"),
 		tryErrors:    r.Counters("weir_upstream_errors_total", "Requests to an endpoint that failed.", "upstream", "endpoint", "kind"),

@@ -47,10 +47,11 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 	shared.Plans.Add(1)
 	b.owns(func() error { b.lease.Close(); return nil })
 	b.listeners()
-	b.plan.trusted = prefixes(s.TrustedProxies)
+	b.plan.trusted, b.plan.Via = prefixes(s.TrustedProxies), viaOf(s.Via)
 	b.providers()
 	b.roles()
 	b.openUpstreams()
+	b.fallbacks()
 	b.routes()
 	if err := b.problems.Err(); err != nil {
 		b.plan.close()
@@ -88,6 +89,7 @@ func (b *builder) routes() {
 	for i := range b.spec.Routes {
 		c := &b.spec.Routes[i]
 		matches[i] = matchOf(&c.Match)
+		matches[i].Preflights = c.CORS != nil
 		b.route(c, &p.Routes[i])
 	}
 	p.node = &Route{Name: observe.NoRoute, Metrics: b.lease.Route(observe.NoRoute)}
@@ -97,6 +99,7 @@ func (b *builder) routes() {
 	}
 	p.Guarded, p.Spent = guarded(b.spec)
 	p.Untrailed = slices.Concat(p.Guarded, p.Spent)
+	b.accessRules()
 }
 
 // badMatches says of each match that the table refused where it stands.
@@ -136,9 +139,63 @@ func (b *builder) route(c *config.Route, r *Route) {
 	default:
 		r.Host = []byte(c.Host)
 	}
-	r.Upstream = b.upstreams[c.Upstream]
+	r.CORS = b.cors(c.CORS)
+	r.Methods = allowed(c.Match.Methods)
+	r.Upstream, r.Split = b.upstreams[c.Upstream], b.split(c.Split)
+	r.Mirror = b.mirror(c)
 	r.Respond = respond(c)
 	b.chain(c, r)
+}
+
+// allowed is the methods of a route as Allow lists them; of one that takes all, those that servers know.
+func allowed(methods []string) []byte {
+	if len(methods) == 0 {
+		return CommonMethods
+	}
+	list := slices.Clone(methods)
+	if slices.Contains(list, "GET") && !slices.Contains(list, "HEAD") {
+		list = append(list, "HEAD")
+	}
+	return joined(list)
+}
+
+// CommonMethods is what Allow says where no route tells.
+var CommonMethods = []byte("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+
+// split makes the choice between upstreams; nil if there is none.
+func (b *builder) split(shares []config.Share) *Split {
+	s := &Split{}
+	for i := range shares {
+		c := &shares[i]
+		u := b.upstreams[c.Upstream]
+		if u == nil {
+			continue // it has failed to open, and said so
+		}
+		if c.Weight > 0 {
+			s.total += uint64(c.Weight)
+			s.shares = append(s.shares, share{u, s.total})
+		}
+	}
+	if s.total == 0 {
+		return nil
+	}
+	return s
+}
+
+// fallbacks gives upstreams what stands in for them. That none goes in a circle the configuration has seen to.
+func (b *builder) fallbacks() {
+	for i := range b.spec.Upstreams {
+		c := &b.spec.Upstreams[i]
+		u := b.upstreams[c.Name]
+		if u == nil || c.Breaker == nil || c.Breaker.Fallback == nil {
+			continue
+		}
+		f := c.Breaker.Fallback
+		u.Fallback = &Fallback{Upstream: b.upstreams[f.Upstream]}
+		if f.Respond != nil {
+			u.Fallback.Respond = fixed(f.Respond)
+		}
+	}
 }
 
 // chain builds the route's filters, kind by kind, into the order of slots.
@@ -147,6 +204,10 @@ func (b *builder) chain(c *config.Route, r *Route) {
 	for _, k := range b.kinds {
 		placed, err := k.Build(b.spec, c)
 		for _, f := range placed {
+			if f.Answer != nil {
+				r.Answers = append(r.Answers, f.Answer)
+				continue
+			}
 			b.owns(f.Filter.Close)
 			slots[f.Slot] = append(slots[f.Slot], Placed{Placed: f, Metrics: b.lease.Filter(f.Name, filterOptions(f.Filter))})
 		}
@@ -174,13 +235,17 @@ func respond(c *config.Route) *Respond {
 	case c.Redirect != nil:
 		return &Respond{Status: c.Redirect.Status, Header: []exchange.Field{field("Location", c.Redirect.To)}}
 	case c.Respond != nil:
-		out := &Respond{Status: c.Respond.Status, Body: []byte(c.Respond.Body)}
-		for _, h := range c.Respond.Headers {
-			out.Header = append(out.Header, field(h.Name, h.Value))
-		}
-		return out
+		return fixed(c.Respond)
 	}
 	return nil
+}
+
+func fixed(c *config.Respond) *Respond {
+	out := &Respond{Status: c.Status, Body: []byte(c.Body)}
+	for _, h := range c.Headers {
+		out.Header = append(out.Header, field(h.Name, h.Value))
+	}
+	return out
 }
 
 func field(name, value string) exchange.Field {

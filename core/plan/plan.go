@@ -30,10 +30,12 @@ type Plan struct {
 	Spent       []string   // those of them that may carry a credential: they go when it has been read
 	Untrailed   []string   // both: in a trailer section nothing is a credential
 	AccessLog   *AccessLog // nil: off; the plan holds it until it closes
+	Via         *Via       // nil: none is written
 
 	table   *route.Table
 	trusted *bart.Lite
 	node    *Route // what is recorded where no route matched
+	guarded bool   // some route lets not everybody in
 
 	refs    atomic.Int64
 	closers []func() error
@@ -105,6 +107,11 @@ func (p *Plan) Find(x *exchange.Exchange) *Route {
 		return &p.Routes[i]
 	}
 	return nil
+}
+
+// AppendMethods appends the methods with which a request that found no route would find one: the value of Allow.
+func (p *Plan) AppendMethods(dst []byte, x *exchange.Exchange) []byte {
+	return p.table.AppendMethods(dst, &x.Request)
 }
 
 // Nowhere is the route of what matches none: it has no stages and only counts.

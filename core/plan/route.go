@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"math/rand/v2"
 	"time"
 
 	"github.com/gaissmai/bart"
@@ -23,16 +24,52 @@ type Route struct {
 	Require   *identity.Policy
 	Templates map[string]*config.Template // of Require, by their text
 	Late      Limits
-	Chain     []Placed          // in the order of slots
-	Ends      [filter.Slots]int // Chain[:Ends[s]] are the filters up to slot s
+	CORS      *CORS
+	Chain     []Placed                   // in the order of slots
+	Ends      [filter.Slots]int          // Chain[:Ends[s]] are the filters up to slot s
+	Answers   []func(*exchange.Exchange) // change every answer, after the filters
 	Rewrite   *Rewrite
 	Host      []byte // what Host says to the upstream; nil and HostOwn false: as the client had it
 	HostOwn   bool   // the endpoint's own name
 	BodyBytes int64
 	Timeout   time.Duration
+	Methods   []byte // what Allow says of the route
 	Upstream  *Upstream
+	Split     *Split // in place of Upstream
+	Mirror    *Mirror
 	Respond   *Respond
 	Metrics   *observe.RouteMetrics
+
+	access int // by accessRules
+}
+
+// Target gives the upstream for one request; nil if the route has none.
+func (r *Route) Target() *Upstream {
+	if r.Split != nil {
+		return r.Split.choose()
+	}
+	return r.Upstream
+}
+
+// Split shares requests out between upstreams, each by chance.
+type Split struct {
+	shares []share
+	total  uint64
+}
+
+// share is an upstream with the sum of its weight and those before it.
+type share struct {
+	upstream *Upstream
+	upTo     uint64
+}
+
+func (s *Split) choose() *Upstream {
+	n := rand.Uint64N(s.total)
+	i := 0
+	for n >= s.shares[i].upTo {
+		i++
+	}
+	return s.shares[i].upstream
 }
 
 // Placed is a filter of a route and what counts for it: Calls by phase, Errors by fault.Kind.
@@ -52,7 +89,14 @@ const (
 // Upstream is an upstream and what counts for its endpoints, in their order.
 type Upstream struct {
 	*upstream.Upstream
-	Metrics []*observe.EndpointMetrics
+	Metrics  []*observe.EndpointMetrics
+	Fallback *Fallback // nil: none
+}
+
+// Fallback is what happens in place of an upstream whose breakers are open. One of its fields is set.
+type Fallback struct {
+	Upstream *Upstream
+	Respond  *Respond
 }
 
 // Respond is an answer that is known beforehand.

@@ -29,7 +29,7 @@ func (w *walk) guard() error {
 	w.forwarded(trusted)
 	w.drop(w.p.Guarded)
 	x.Guarded = w.p.Untrailed // trailer fields come later
-	return nil
+	return w.looped()
 }
 
 // dropSpent drops the guarded fields that could carry a credential, now that it has been read.
@@ -78,6 +78,7 @@ var (
 	nameFor       = []byte("X-Forwarded-For")
 	nameProto     = []byte("X-Forwarded-Proto")
 	nameHost      = []byte("X-Forwarded-Host")
+	namePort      = []byte("X-Forwarded-Port")
 	nameRealIP    = []byte("X-Real-IP")
 )
 
@@ -102,7 +103,7 @@ func (w *walk) forwarded(trusted bool) {
 		proto = https
 	}
 	host := x.Request.Host
-	var chain []byte
+	var chain, port []byte
 	if trusted {
 		chain = w.believe()
 		if p := h.GetID(exchange.XForwardedProto); bytes.EqualFold(p, https) || bytes.EqualFold(p, http) {
@@ -112,6 +113,12 @@ func (w *walk) forwarded(trusted bool) {
 		if v := h.GetID(exchange.XForwardedHost); len(v) > 0 {
 			host = v
 		}
+		if v := h.GetID(exchange.XForwardedPort); isPort(v) {
+			port = v
+		}
+	}
+	if port == nil {
+		port = portOf(host, proto)
 	}
 	h.DelFunc(func(f *exchange.Field) bool {
 		switch f.ID {
@@ -128,6 +135,7 @@ func (w *walk) forwarded(trusted bool) {
 	if len(host) > 0 {
 		h.Append(nameHost, host, exchange.XForwardedHost)
 	}
+	h.Append(namePort, port, exchange.XForwardedPort)
 	real := x.Client.Text
 	if x.Client.IP != x.Client.Peer.Addr() {
 		x.Scratch = x.Client.IP.AppendTo(x.Scratch[:0])
@@ -201,10 +209,16 @@ func parseIP(b []byte) (netip.Addr, bool) {
 func (w *walk) route() error {
 	rt := w.p.Find(w.x)
 	if rt == nil {
-		return errNoRoute
+		return w.missed()
 	}
 	x := w.x
 	w.rt, x.Record.Route = rt, rt.Name
+	if rt.CORS != nil {
+		w.origin = rt.CORS.Origin(&x.Request.Header) // now, for the answer: filters may change the field
+	}
+	if w.p.Confusable(x, rt) {
+		return errConfusable
+	}
 	if rt.BodyBytes > 0 {
 		if x.Request.Body.Length > rt.BodyBytes {
 			return errBodyTooLarge
@@ -215,6 +229,16 @@ func (w *walk) route() error {
 		w.startTimeout(rt.Timeout)
 	}
 	return nil
+}
+
+// missed says why no route is the request's: with another method there might be one.
+func (w *walk) missed() error {
+	x := w.x
+	if x.Scratch = w.p.AppendMethods(x.Scratch[:0], x); len(x.Scratch) == 0 {
+		return errNoRoute
+	}
+	w.allow = x.Request.Header.Keep(x.Scratch)
+	return errNoMethod
 }
 
 func (w *walk) checkIP() error {
@@ -235,6 +259,8 @@ func (w *walk) rewrite() error {
 
 var (
 	errNoRoute      = fault.New(fault.NoRoute, "no route matches")
+	errNoMethod     = fault.New(fault.MethodRefused, "no route for the method")
+	errConfusable   = fault.New(fault.BadRequest, "some servers would take the path for one of another route")
 	errForbidden    = fault.New(fault.Forbidden, "refused by policy")
 	errBodyTooLarge = fault.New(fault.BodyTooLarge, "body larger than the route allows")
 )

@@ -22,11 +22,19 @@ type walk struct {
 	l      *plan.Listener
 	x      *exchange.Exchange
 	rt     *plan.Route
+	up     *plan.Upstream // the last that was asked; nil: none
 	call   *upstream.Call // nil: no upstream has been asked, or its part is over
 	timer  *time.Timer    // of the route's timeout
 	passed int            // filters of rt.Chain that have let the request through: the answer passes them in reverse
 	done   bool           // x.Response is the answer; what is left of the request's way is not walked
 	loose  bool           // the plan is no longer pinned
+
+	upgrade bool               // the client's request is a handshake
+	asks    bool               // it is a preflight
+	origin  []byte             // what answers say of who may read them; nil: nothing
+	allow   []byte             // the methods that would have found a route
+	copy    *exchange.Exchange // for the route's mirror, until it is on its way
+	tap     []byte             // lent by pool: gets the body of the copy; nil: it has none
 
 	method, path, query []byte // as the client sent them, for the log and our own answers: filters and rewrites change the request's
 
@@ -42,6 +50,7 @@ var pipeline = [...]struct {
 	{"health", (*walk).health},        // before routing: a probe of the listener is no business of its routes
 	{"route", (*walk).route},          // the settings of every later stage are the route's
 	{"ip", (*walk).checkIP},           // costs nothing and needs nothing
+	{"preflight", (*walk).preflight},  // browsers send no credential with it, and it must not spend the budget of what it asks for
 	{"early limits", (*walk).early},   // before authentication, or a flood of bad tokens buys verifications
 	{"edge filters", (*walk).edge},    // may change what is authenticated, and still pay for it by limits above
 	{"identify", (*walk).identify},    // before all that asks who it is
@@ -67,6 +76,7 @@ func acquire(p *plan.Plan, l *plan.Listener, x *exchange.Exchange) *walk {
 	w := walks.Get().(*walk)
 	w.p, w.l, w.x, w.rt = p, l, x, p.Nowhere()
 	w.method, w.path, w.query = x.Request.Method, x.Request.Path, x.Request.Query
+	w.upgrade = x.Request.Upgrade
 	return w
 }
 
@@ -125,17 +135,12 @@ func (w *walk) end() (unpinned bool) {
 		}
 		w.call.Close(err)
 	}
+	w.release(true)
 	x.Record.End = clock.Nano()
 	x.Record.BytesIn = x.Request.Body.Read
 	x.Request.Method, x.Request.Path, x.Request.Query = w.method, w.path, w.query
 	w.rt.Metrics.Record(x)
-	if u := w.rt.Upstream; u != nil && x.Record.Tries > 0 {
-		m := u.Metrics[x.Record.EndpointIndex]
-		m.Requests.Inc()
-		if kind.Source() == fault.Upstream {
-			m.Errors.Inc(int(kind))
-		}
-	}
+	count(w.up, x, kind)
 	if log := w.p.AccessLog; log != nil {
 		log.Record(x)
 		if w.loose {
@@ -146,6 +151,18 @@ func (w *walk) end() (unpinned bool) {
 	*w = walk{resolve: w.resolve}
 	walks.Put(w)
 	return unpinned
+}
+
+// count counts what u was asked of x, if it was.
+func count(u *plan.Upstream, x *exchange.Exchange, kind fault.Kind) {
+	if u == nil || x.Record.Tries == 0 {
+		return
+	}
+	m := u.Metrics[x.Record.EndpointIndex]
+	m.Requests.Inc()
+	if kind.Source() == fault.Upstream {
+		m.Errors.Inc(int(kind))
+	}
 }
 
 // recover answers a panic of ours: the process lives, the connection does not.
@@ -227,4 +244,4 @@ func (w *walk) mid() error  { return w.slot(filter.Identity) }
 func (w *walk) last() error { return w.slot(filter.Upstream) }
 
 // errReset ends an exchange without an answer, on a filter's word.
-var errReset = fault.New(fault.ClientGone, "reset by a filter")
+var errReset = fault.New(fault.FilterReset, "reset by a filter")

@@ -102,10 +102,17 @@ func (w *walk) pump(body *exchange.Body) error {
 	}
 }
 
-// stamp adds what every answer of weir carries.
+// stamp adds what every answer carries, and what its route makes every answer carry.
 func (w *walk) stamp() {
 	x := w.x
 	h := &x.Response.Header
+	if !x.Response.Local {
+		w.via(h, x.Response.Version)
+	}
+	for _, change := range w.rt.Answers {
+		change(x)
+	}
+	w.share()
 	h.DelID(exchange.XRequestID)
 	h.Append(nameRequestID, x.RequestID, exchange.XRequestID)
 	if x.Response.Local && h.GetID(exchange.Date) == nil { // RFC 9110 §6.6.1: of an answer made here the date is ours
@@ -149,6 +156,7 @@ var replies = map[int]struct{ title, text string }{
 	502: {"Bad Gateway", "the upstream gave no valid answer"},
 	503: {"Service Unavailable", "try again later"},
 	504: {"Gateway Timeout", "the upstream took too long"},
+	508: {"Loop Detected", "the request goes round in circles"},
 	505: {"HTTP Version Not Supported", "this HTTP version is not supported"},
 }
 
@@ -174,6 +182,13 @@ func (w *walk) reply(kind fault.Kind) {
 	}
 	r.Reason = r.Header.KeepBoth(text.title, nil)
 	r.Header.Append(nameContentType, jsonType, exchange.ContentType)
+	if kind == fault.MethodRefused {
+		allow := w.allow
+		if allow == nil {
+			allow = plan.CommonMethods
+		}
+		r.Header.Append(nameAllow, allow, exchange.Other)
+	}
 	if kind == fault.Unauthorized {
 		// RFC 6750 §3.1: the error is named only to those who sent a credential, and never which check it failed.
 		challenge := bearerInvalid

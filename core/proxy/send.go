@@ -11,18 +11,50 @@ import (
 
 var errTimeout = fault.New(fault.ExchangeTimeout, "route's timeout passed")
 
-// send asks the upstream, or makes the answer that the route has ready.
+// send asks an upstream, or makes the answer that the route has ready.
 func (w *walk) send() error {
 	if w.rt.Respond != nil {
 		w.ready(w.rt.Respond)
 		return nil
 	}
+	if err := w.sendable(); err != nil {
+		return err
+	}
+	if w.hops() {
+		return nil
+	}
+	w.via(&w.x.Request.Header, w.x.Request.Version)
 	host := w.rt.Host
 	if host == nil && !w.rt.HostOwn && len(w.x.Request.Host) > 0 {
 		host = w.x.Request.Host
 	}
-	var err error
-	w.call, err = w.rt.Upstream.Send(w.x, host)
+	w.reflect(host)
+	err := w.ask(w.rt.Target(), host)
+	w.release(false)
+	return err
+}
+
+// maxFallbacks is how many upstreams one request may be passed on to because breakers are open. The configuration has no
+// circles; this is so that a mistake there costs a refusal and no hung request.
+const maxFallbacks = 8
+
+// ask sends the request to u, or to what stands in for u while its breakers are open. Once bytes have been sent anywhere,
+// nothing else takes over.
+func (w *walk) ask(u *plan.Upstream, host []byte) (err error) {
+	for range maxFallbacks {
+		w.up = u
+		w.call, err = u.Send(w.x, host)
+		f := u.Fallback
+		if f == nil || w.x.Record.Tries > 0 || fault.KindOf(err) != fault.BreakerOpen {
+			return err
+		}
+		if f.Respond != nil {
+			w.x.Record.Reason = "fallback"
+			w.ready(f.Respond)
+			return nil
+		}
+		u = f.Upstream
+	}
 	return err
 }
 
@@ -58,7 +90,7 @@ func (w *walk) fail(err error) {
 	x.Record.Fault = kind
 	w.logFault(kind, err)
 	// Who cancelled the exchange does not want an answer, but for the route's own timeout.
-	if x.Sent || kind == fault.ClientGone || kind == fault.Draining || x.Cause() != nil && kind != fault.ExchangeTimeout {
+	if x.Sent || kind == fault.ClientGone || kind == fault.FilterReset || kind == fault.Draining || x.Cause() != nil && kind != fault.ExchangeTimeout {
 		x.Down.Abort()
 		return
 	}
@@ -75,7 +107,7 @@ func (w *walk) fail(err error) {
 // failAgain answers when a filter has failed on the answer to a failure: without filters.
 func (w *walk) failAgain(err error) {
 	kind := fault.KindOf(err)
-	if w.x.Sent || kind == fault.ClientGone {
+	if w.x.Sent || kind == fault.ClientGone || kind == fault.FilterReset {
 		w.x.Down.Abort()
 		return
 	}
@@ -89,6 +121,7 @@ func (w *walk) failAgain(err error) {
 func (w *walk) logFault(kind fault.Kind, err error) {
 	x, log := w.x, &w.p.Shared.Log
 	switch {
+	case kind == fault.FilterReset: // it was meant
 	case kind == fault.Internal, kind.Source() == fault.Guest:
 		log.Error().Err(err).Str("route", w.rt.Name).Bytes("request_id", x.RequestID).Str("filter", x.Record.Filter).Msg("request failed")
 	case kind.Source() == fault.Upstream:

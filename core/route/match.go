@@ -2,12 +2,14 @@
 package route
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/wire"
 )
 
 // Match says which requests a route is for: all that satisfy every part of it. The zero value is for every request.
@@ -20,8 +22,8 @@ type Match struct {
 	Hosts []string
 
 	// Path is "/a" (exactly that), "/v1/*" (/v1 and what is below it, never /v1x), with "{name}" in place of a whole
-	// segment (at least one byte, kept for Params). "/*" and "" are everything, also the target "*". It is compared with the
-	// request's path byte by byte.
+	// segment (at least one byte, kept for Params). "/*" and "" are everything, also the target "*". It is brought into the
+	// form that requests' paths have (wire.Normalise), and compared byte by byte but for the case of encoded slashes.
 	Path string
 
 	// Methods lists methods in upper case, any of which must be the request's; none is any. GET stands for HEAD too.
@@ -29,6 +31,9 @@ type Match struct {
 
 	// Headers must all be satisfied.
 	Headers []HeaderMatch
+
+	// Preflights says that a CORS preflight satisfies Methods and Headers if the request that it asks for may.
+	Preflights bool
 }
 
 // HeaderMatch is satisfied by a request that has a field called Name, in any case, with exactly this Value. If it has
@@ -43,6 +48,8 @@ type rule struct {
 	params   int
 	methods  []string
 	headers  []HeaderMatch // names in lower case
+
+	preflights bool
 }
 
 // segment is one between two slashes of a pattern.
@@ -52,7 +59,7 @@ type segment struct {
 }
 
 func compile(m *Match) (*rule, error) {
-	r := &rule{methods: slices.Clone(m.Methods)}
+	r := &rule{methods: slices.Clone(m.Methods), preflights: m.Preflights}
 	var err error
 	if r.hosts, err = parseHosts(m.Hosts); err != nil {
 		return nil, err
@@ -113,6 +120,7 @@ var (
 	errStar    = errors.New("* may only stand for the whole end, as /*")
 	errBraces  = errors.New("a name in braces must be a whole segment, of letters, digits, _ and -")
 	errDots    = errors.New("never matches: dot segments are resolved before")
+	errLong    = fmt.Errorf("a segment with encodings is longer than %d bytes", maxSegment)
 	errUnclean = errors.New("never matches: contains a byte that no request's path has")
 )
 
@@ -136,14 +144,39 @@ func parseSegment(s string) (segment, error) {
 			return segment{}, errUnclean
 		}
 	}
-	return segment{s, false}, nil
+	s, err := normal(s)
+	return segment{s, false}, err
+}
+
+// normal gives a segment the form that it has in a request: what is beyond ASCII comes percent-encoded, what need not be
+// encoded comes plain.
+func normal(s string) (string, error) {
+	q := exchange.Request{Target: []byte{'/'}}
+	for _, c := range []byte(s) {
+		if c < 0x80 {
+			q.Target = append(q.Target, c)
+			continue
+		}
+		q.Target = fmt.Appendf(q.Target, "%%%02X", c)
+	}
+	switch err := wire.Normalise(&q); {
+	case err != nil:
+		return "", fmt.Errorf("never matches: %w", err)
+	case s != "" && (len(q.Path) == 1 || q.Path[0] != '/'):
+		return "", errDots
+	}
+	if len(q.Path) > maxSegment && bytes.IndexByte(q.Path, '%') >= 0 {
+		return "", errLong
+	}
+	return string(capitals(nil, q.Path[1:])), nil
 }
 
 // satisfied checks what the index does not: methods and headers.
 func (r *rule) satisfied(q *exchange.Request) bool {
-	if len(r.methods) > 0 && !r.hasMethod(q.Method) {
-		return false
-	}
+	return (len(r.methods) == 0 || r.hasMethod(q.Method)) && r.hasHeaders(q)
+}
+
+func (r *rule) hasHeaders(q *exchange.Request) bool {
 	for i := range r.headers {
 		if !hasField(&q.Header, &r.headers[i]) {
 			return false

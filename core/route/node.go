@@ -1,6 +1,9 @@
 package route
 
-import "math"
+import (
+	"bytes"
+	"math"
+)
 
 // node is a place in a tree of path segments.
 type node struct {
@@ -66,10 +69,30 @@ func (n *node) find(rest []byte, q *query) {
 		return
 	}
 	seg, rest := cut(rest)
-	if m := n.nexts[string(seg)]; m != nil {
+	m := n.nexts[string(seg)]
+	if m == nil && bytes.IndexByte(seg, '%') >= 0 && len(seg) <= maxSegment {
+		// Encoded slashes come in either case, and go on so; all other encodings have been brought into one.
+		var buf [maxSegment]byte
+		m = n.nexts[string(capitals(buf[:0], seg))]
+	}
+	if m != nil {
 		m.find(rest, q)
 	}
 	if n.anyone != nil && len(seg) > 0 {
 		n.anyone.find(rest, q)
 	}
+}
+
+// maxSegment is the longest segment with encoded slashes that a pattern may have.
+const maxSegment = 255
+
+// capitals appends s with the digits of its percent-encodings in capitals.
+func capitals(dst, s []byte) []byte {
+	for i, c := range s {
+		if c >= 'a' && c <= 'f' && (i > 0 && s[i-1] == '%' || i > 1 && s[i-2] == '%') {
+			c -= 'a' - 'A'
+		}
+		dst = append(dst, c)
+	}
+	return dst
 }

@@ -62,6 +62,9 @@ func (n *node) covering(rest []segment, under bool, try func([]entry)) {
 
 // covers reports whether r takes every request that later is for; that its path does is known from the index.
 func (r *rule) covers(later *rule) bool {
+	if later.preflights && !r.preflights && len(r.methods)+len(r.headers) > 0 {
+		return false
+	}
 	return coverHosts(r.hosts, later.hosts) && coverMethods(r, later) &&
 		!slices.ContainsFunc(r.headers, func(h HeaderMatch) bool { return !slices.Contains(later.headers, h) })
 }

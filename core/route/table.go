@@ -69,11 +69,8 @@ func (t *Table) Find(r *exchange.Request, p *exchange.Params) int {
 	if p != nil {
 		p.Clear()
 	}
-	q := query{t: t, r: r, best: math.MaxInt}
-	if len(t.exact)+len(t.suffix) > 0 {
-		t.findHost(&q)
-	}
-	t.any.find(r.Path, &q)
+	q := query{t: t, r: r, best: math.MaxInt, wants: Preflight(r)}
+	t.walk(&q)
 	if q.best == math.MaxInt {
 		return -1
 	}
@@ -81,6 +78,14 @@ func (t *Table) Find(r *exchange.Request, p *exchange.Params) int {
 		t.rules[q.best].fill(r.Path, p)
 	}
 	return q.best
+}
+
+// walk looks for q in all trees that may have it.
+func (t *Table) walk(q *query) {
+	if len(t.exact)+len(t.suffix) > 0 {
+		t.findHost(q)
+	}
+	t.any.find(q.r.Path, q)
 }
 
 func (t *Table) findHost(q *query) {
@@ -114,6 +119,12 @@ type query struct {
 	r    *exchange.Request
 	port uint16
 	best int
+
+	wants []byte // the method that a preflight asks for; nil: it is none
+
+	listing bool // the methods of what fits but for the method are wanted, no match
+	list    []byte
+	start   int // of the list
 }
 
 // try looks through entries, which ascend, for one earlier than the best so far.
@@ -123,7 +134,15 @@ func (q *query) try(entries []entry) {
 		if e.index >= q.best {
 			return
 		}
-		if portFits(e.port, q.port) && q.t.rules[e.index].satisfied(q.r) {
+		if !portFits(e.port, q.port) {
+			continue
+		}
+		r := q.t.rules[e.index]
+		if q.listing {
+			q.refused(r)
+			continue
+		}
+		if r.satisfied(q.r) || q.wants != nil && r.preflight(q) {
 			q.best = e.index
 			return
 		}

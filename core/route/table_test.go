@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -439,4 +440,123 @@ func FuzzFind(f *testing.F) {
 		var p exchange.Params
 		table.Find(request("GET", host, path), &p)
 	})
+}
+
+// TestPatternsAreNormal: a pattern takes what its words mean, however they are written.
+func TestPatternsAreNormal(t *testing.T) {
+	f := func(pattern, path string, want bool) {
+		t.Helper()
+		if got := MustCompile(t, Match{Path: pattern}).Find(request("GET", "h", path), nil) == 0; got != want {
+			t.Errorf("%q takes %q: %v", pattern, path, got)
+		}
+	}
+	f("/%61dmin/*", "/admin/x", true)
+	f("/caf%c3%a9", "/caf%C3%A9", true)
+	f("/café/{id}", "/caf%C3%A9/1", true)
+	f("/a%2fb", "/a%2Fb", true)
+	f("/a%2Fb", "/a%2fb", true)
+	f("/a%5cb%2F/*", "/a%5Cb%2f/x", true)
+	f("/a%2Fb", "/a/b", false)
+	f("/a%2Fb", "/A%2fb", false)
+	g := func(pattern string, want error) {
+		t.Helper()
+		if _, err := Compile([]Match{{Path: pattern}}); err == nil || want != nil && !errors.Is(err, want) {
+			t.Errorf("%q: %v", pattern, err)
+		}
+	}
+	g("/a/%2e%2E/b", errDots)
+	g("/%2e", errDots)
+	g("/a/..;x", nil)
+	g("/a%zz", nil)
+	g("/a%00", nil)
+	g("/"+strings.Repeat("a", 255)+"%2F", errLong)
+}
+
+func TestPreflights(t *testing.T) {
+	table := MustCompile(t,
+		Match{Path: "/v1/*", Methods: []string{"GET", "POST"}, Headers: []HeaderMatch{{"X-Version", "1"}}, Preflights: true},
+		Match{Path: "/v1/*", Methods: []string{"PUT"}},
+		Match{Path: "/v2/*", Methods: []string{"GET"}, Headers: []HeaderMatch{{"Accept", "text/html"}}, Preflights: true},
+		Match{Path: "/v1/options", Methods: []string{"OPTIONS"}},
+	)
+	f := func(want int, path string, fields ...string) {
+		t.Helper()
+		if got := table.Find(request("OPTIONS", "h", path, fields...), nil); got != want {
+			t.Errorf("%s %q: %d, want %d", path, fields, got, want)
+		}
+	}
+	const origin, get = "Origin: https://a.example", "Access-Control-Request-Method: GET"
+	f(0, "/v1/a", origin, get, "Access-Control-Request-Headers: authorization, X-VERSION")
+	f(0, "/v1/a", origin, "Access-Control-Request-Method: POST", "X-Version: 1")
+	f(-1, "/v1/a", origin, get)
+	f(-1, "/v1/a", origin, "Access-Control-Request-Method: PUT", "Access-Control-Request-Headers: x-version")
+	f(-1, "/v1/a", get, "Access-Control-Request-Headers: x-version")
+	f(-1, "/v1/a", origin, "Access-Control-Request-Headers: x-version")
+	f(3, "/v1/options")
+	f(0, "/v1/options", origin, get, "Access-Control-Request-Headers: x-version")
+	f(2, "/v2/a", origin, get)
+}
+
+func TestAppendMethods(t *testing.T) {
+	table := MustCompile(t,
+		Match{Path: "/a/*", Methods: []string{"GET"}},
+		Match{Path: "/a/b", Methods: []string{"PUT", "GET", "HEAD"}},
+		Match{Hosts: []string{"x.example"}, Path: "/a/b", Methods: []string{"DELETE"}},
+		Match{Path: "/c", Methods: []string{"GET"}, Headers: []HeaderMatch{{"x-a", "1"}}},
+		Match{Path: "/d", Headers: []HeaderMatch{{"x-a", "1"}}},
+	)
+	f := func(want, host, path string, fields ...string) {
+		t.Helper()
+		if got := string(table.AppendMethods([]byte("+"), request("POST", host, path, fields...))); got != "+"+want {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
+	}
+	f("GET, HEAD", "h", "/a")
+	f("GET, HEAD, PUT", "h", "/a/b")
+	f("DELETE, GET, HEAD, PUT", "x.example", "/a/b")
+	f("", "h", "/c")
+	f("GET, HEAD", "h", "/c", "x-a: 1")
+	f("", "h", "/d")
+	f("", "h", "/nothing")
+}
+
+func TestLax(t *testing.T) {
+	f := func(path, want string) {
+		t.Helper()
+		got, ok := AppendLax([]byte("+"), []byte(path))
+		if !ok {
+			got = []byte("+refused")
+		}
+		if string(got) != "+"+want {
+			t.Errorf("%q: %q, want %q", path, got[1:], want)
+		}
+		if Plain([]byte(path)) && path != want {
+			t.Errorf("%q is not plain: some make %q of it", path, want)
+		}
+	}
+	f("/", "/")
+	f("/a/b", "/a/b")
+	f("/a.b/c", "/a.b/c")
+	f("/a%2Fb%5cc", "/a/b/c")
+	f("//a///b//", "/a/b")
+	f("/a;x=1/b;y", "/a/b")
+	f("/;x/a", "/a")
+	f("/a./b%20/%20c", "/a/b/c")
+	f("/a%3Fb", "/a")
+	f("/a%23b/c", "/a")
+	f("/a%c0%80b", "/a")
+	f("/%C1%A1%e0%81%a2%F0%80%81%A3", "/abc")
+	f("/a%c0%afb", "/a/b")
+	f("/%EF%BD%81%EF%BC%A2%ef%bd%9e", "/aB~")
+	f("/a%EF%BC%8Fb%EF%BC%BCc", "/a/b/c")
+	f("/caf%C3%A9", "/caf\xc3\xa9")
+	f("/%252e", "/%2e")
+	f("/%e0%a0%80", "/\xe0\xa0\x80")
+	f("/a/%c0%ae%c0%ae/b", "refused")
+	f("/a/..%20/b", "refused")
+	f("/a%2F..%2Fb", "refused")
+	f("/a/.;x/b", "refused")
+	f("/%EF%BC%8E", "refused")
+	f("/a/%20.%20./b", "refused")
+	f("/...", "refused")
 }

@@ -20,7 +20,7 @@ func Request(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
 	return []filter.Placed{{Name: "headers", Slot: filter.Upstream, Filter: f}}, nil
 }
 
-// Response builds the part that changes answers. It stands first on the request's way, so that answers pass it last.
+// Response builds the part that changes answers: every one of the route, as the last to do so.
 func Response(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
 	c := &r.Headers.Response
 	f := &response{newEdit(c, false), c.Preset == config.PresetSecurity}
@@ -30,7 +30,7 @@ func Response(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
 	if err := check(c); err != nil {
 		return nil, err
 	}
-	return []filter.Placed{{Name: "headers", Slot: filter.Edge, Filter: f}}, nil
+	return []filter.Placed{{Name: "headers", Answer: f.answer}}, nil
 }
 
 // check refuses fields that frame a message or end at this hop: weir writes those itself.

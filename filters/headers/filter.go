@@ -86,22 +86,12 @@ type response struct {
 	security bool
 }
 
-// Request implements filter.Filter.
-func (*response) Request(*exchange.Exchange, int) (filter.Verdict, error) {
-	return filter.Continue, nil
-}
-
-// Response implements filter.Filter.
-func (f *response) Response(x *exchange.Exchange, _ int, _ bool) (filter.Verdict, error) {
+func (f *response) answer(x *exchange.Exchange) {
 	if f.security {
 		secure(x)
 	}
 	f.apply(&x.Response.Header, x)
-	return filter.Continue, nil
 }
-
-// Close implements filter.Filter.
-func (*response) Close() error { return nil }
 
 // preset is what makes a browser safer with any site. The first two have one right value each, and are set whatever the
 // upstream says; the others say how a site is built, and stay as it says if it does.
