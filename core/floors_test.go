@@ -20,7 +20,7 @@ var floors = []string{
 	"netio",
 	"config exchange",
 	"filter wire",
-	"route upstream wasm identity limit observe",
+	"route upstream wasm identity limit observe certs",
 	"plan",
 	"proxy",
 	"server admin",
@@ -34,7 +34,10 @@ var only = map[string]string{
 	"github.com/lestrrat-go/jwx":         "identity",
 	"github.com/valyala/fasthttp":        "exchange wire upstream server",
 	"github.com/VictoriaMetrics/metrics": "metric observe",
-	"net/http":                           "admin",
+	"github.com/caddyserver/certmagic":   "certs",
+	"github.com/mholt/acmez":             "certs",
+	"go.uber.org/zap":                    "certs",
+	"net/http":                           "admin certs",
 }
 
 // beside may be imported by tests only, and imports what it likes.

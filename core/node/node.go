@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/admin"
+	"github.com/weirproxy/weir/core/certs"
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/identity"
@@ -87,6 +88,7 @@ func Start(o Options) (_ *Node, err error) {
 		n.server.Drain(0)
 		return nil, err
 	}
+	p.Begin()
 	n.shared.Metrics.Reload(nil)
 	n.logServing()
 	return n, nil
@@ -112,9 +114,10 @@ func newShared(b observe.Build, log zerolog.Logger) (*plan.Shared, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics := observe.NewMetrics(b)
 	return &plan.Shared{
 		Log: log, Upstreams: upstream.NewRegistry(tellBreaker(log)), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
-		Metrics: observe.NewMetrics(b), Health: &observe.Health{},
+		Metrics: metrics, Health: &observe.Health{}, Certs: certs.NewRegistry(certs.Options{Log: log, Metrics: metrics.Registry()}),
 	}, nil
 }
 
@@ -126,6 +129,7 @@ func Check(spec *config.Spec, kinds []filter.Kind) error {
 		return err
 	}
 	defer shared.Upstreams.Close()
+	defer shared.Certs.Close()
 	if _, err := adminToken(spec.Admin); err != nil {
 		return err
 	}
@@ -249,6 +253,7 @@ func (n *Node) reload() error {
 		}
 		return err
 	}
+	p.Begin()
 	if n.access != nil && n.access != access {
 		n.access.Drop() // it closes with the last plan, or stream, that still writes there
 	}
@@ -340,6 +345,7 @@ func (n *Node) close() {
 	if n.shared != nil {
 		n.shared.Plans.Wait()
 		n.shared.Upstreams.Close()
+		n.shared.Certs.Close()
 	}
 	if n.access != nil {
 		n.access.Drop()
