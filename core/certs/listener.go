@@ -85,11 +85,19 @@ func (l *Listener) refresh() {
 }
 
 func (l *Listener) make() *tls.Config {
-	c := &tls.Config{MinVersion: l.o.MinVersion, NextProtos: l.o.Protocols, GetCertificate: l.certificate}
+	c := &tls.Config{MinVersion: l.o.MinVersion, NextProtos: l.o.Protocols, CipherSuites: suites, GetCertificate: l.certificate}
 	if l.o.Roots != nil {
 		c.ClientAuth, c.ClientCAs = l.o.ClientAuth, l.o.Roots.pool.Load()
 	}
 	return c
+}
+
+// suites are those of TLS 1.2 with forward secrecy and authenticated encryption (RFC 9325 §4.2); those of TLS 1.3 all have
+// both. What crypto/tls offers by itself has CBC with SHA-1 among it. It orders them as the hardware likes.
+var suites = []uint16{
+	tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256, tls.TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+	tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+	tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
 }
 
 // configFor gives the configuration of the moment. It has no ticket keys, so that those of l.config count. A session that
