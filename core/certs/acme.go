@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -18,11 +17,11 @@ import (
 
 // ACMEOptions say which certificates are issued, and by whom.
 type ACMEOptions struct {
-	Domains   []string
+	Domains   []string // names in lower case, without wildcards: those are proved by DNS, which weir does not do
 	Email     string
 	Directory string // URL; "" is Let's Encrypt
 	CA        string // file of the roots that the directory's own certificate is verified against; "" is the system's
-	Dir       string // where accounts, keys and certificates are kept; it is made when something is
+	Dir       string // where accounts, keys and certificates are kept; required; it is made when something is
 	HTTP, TLS bool   // ways to prove a domain: by a plain listener, by one with TLS
 
 	RenewCheck time.Duration // between two looks at what must be renewed; 0: ten minutes
@@ -57,9 +56,6 @@ func (r *Registry) OpenACME(o ACMEOptions) (*ACME, error) {
 	if o.Directory == "" {
 		o.Directory = certmagic.LetsEncryptProductionCA
 	}
-	if err := o.check(); err != nil {
-		return nil, err
-	}
 	var roots *Roots
 	if o.CA != "" {
 		var err error
@@ -91,28 +87,6 @@ func (r *Registry) OpenACME(o ACMEOptions) (*ACME, error) {
 		}
 	}
 	return a, nil
-}
-
-func (o *ACMEOptions) check() error {
-	if o.Dir == "" {
-		return errors.New("acme needs state_dir: accounts, keys and certificates are kept there")
-	}
-	if !o.HTTP && !o.TLS {
-		return errors.New("acme needs a listener on which a domain can be proved")
-	}
-	if u, err := url.Parse(o.Directory); err != nil || u.Scheme != "https" || u.Host == "" {
-		return fmt.Errorf("the directory %q is not an https URL", o.Directory)
-	}
-	for i, domain := range o.Domains {
-		if _, err := netip.ParseAddr(domain); err == nil {
-			return fmt.Errorf("%s is an address: only names are issued for", domain)
-		}
-		if strings.Contains(domain, "*") {
-			return fmt.Errorf("%s would have to be proved by DNS, which weir does not do", domain)
-		}
-		o.Domains[i] = strings.ToLower(domain)
-	}
-	return nil
 }
 
 // issuerKey is the folder of an authority: its host and path.
