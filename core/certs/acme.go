@@ -37,7 +37,7 @@ type ACME struct {
 	roots *Roots // of the directory; nil: the system's
 	pairs []*Pair
 
-	storage *certmagic.FileStorage
+	storage *storage
 	config  *certmagic.Config
 	cache   *certmagic.Cache // nil before begin
 
@@ -65,7 +65,7 @@ func (r *Registry) OpenACME(o ACMEOptions) (*ACME, error) {
 	}
 	// Pairs are opened outside of build: both take the registry's lock.
 	issuer := issuerKey(o.Directory)
-	storage := &certmagic.FileStorage{Path: o.Dir}
+	storage := newStorage(o.Dir)
 	var pairs []*Pair
 	for _, domain := range o.Domains {
 		cert := storage.Filename(certmagic.StorageKeys.SiteCert(issuer, domain))

@@ -2,13 +2,13 @@ package certs
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -23,8 +23,6 @@ const (
 	// belong to, and so with a reload that changes it.
 	processRotate = 24 * time.Hour
 	keepProcess   = 7
-	// lockStale is when a lock is left from a node that died: rotating takes no second.
-	lockStale = time.Minute
 )
 
 // Tickets are the keys of session tickets (RFC 8446 §4.6.1, RFC 5077): the first encrypts, all decrypt. They come from a
@@ -224,17 +222,9 @@ func rotateTickets(file string, every time.Duration, now time.Time) error {
 		file = real // a link stays one
 	}
 	lock := file + ".lock"
-	if info, err := os.Stat(lock); err == nil && now.Sub(info.ModTime()) > lockStale {
-		_ = os.Remove(lock)
+	if ok, err := tryLock(lock); err != nil || !ok {
+		return cmp.Or(err, errLocked)
 	}
-	l, err := os.OpenFile(lock, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return errLocked
-	}
-	if err != nil {
-		return err
-	}
-	_ = l.Close()
 	defer os.Remove(lock)
 
 	var keys [][ticketKey]byte

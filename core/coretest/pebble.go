@@ -22,7 +22,6 @@ import (
 // Pebble is a certificate authority that speaks ACME, and a name server for it that finds every name on this machine.
 type Pebble struct {
 	t         testing.TB
-	o         PebbleOptions
 	listen    string
 	manage    string
 	dns       string
