@@ -26,27 +26,35 @@ type Authority struct {
 // NewAuthority makes a root.
 func NewAuthority(t testing.TB) *Authority {
 	t.Helper()
-	return issueAuthority(t, nil)
+	return issueAuthority(t, nil, nil)
 }
 
-// Intermediate makes an authority below a.
-func (a *Authority) Intermediate() *Authority {
+// SelfSigned makes a certificate for names that nobody vouches for.
+func SelfSigned(t testing.TB, names []string) Issued {
+	a := NewAuthority(t)
+	return a.Issue(names, a.key, func(c *x509.Certificate) { c.Subject = a.cert.Subject })
+}
+
+// Intermediate makes an authority below a, with the given key or one of its own choice.
+func (a *Authority) Intermediate(key crypto.Signer) *Authority {
 	a.t.Helper()
-	return issueAuthority(a.t, a)
+	return issueAuthority(a.t, a, key)
 }
 
-func issueAuthority(t testing.TB, parent *Authority) *Authority {
+func issueAuthority(t testing.TB, parent *Authority, key crypto.Signer) *Authority {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
+	if key == nil {
+		var err error
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			t.Fatal(err)
+		}
 	}
 	a := &Authority{t: t, key: key}
 	template := &x509.Certificate{
 		Subject: pkix.Name{CommonName: "authority " + rand.Text()[:6]}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageCertSign, NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
 	}
-	by, signer := template, crypto.Signer(key)
+	by, signer := template, key
 	if parent != nil {
 		by, signer = parent.cert, parent.key
 	}
