@@ -32,23 +32,28 @@ func FromTLS(state *tls.ConnectionState) *exchange.Certificate {
 // epoch).
 func FromCertificate(c *x509.Certificate) *exchange.Certificate {
 	sum := sha256.Sum256(c.Raw)
-	claims := &certificateClaims{
-		issuer: c.Issuer.String(), serial: hex.EncodeToString(c.SerialNumber.Bytes()), fingerprint: hex.EncodeToString(sum[:]),
-		notAfter: strconv.FormatInt(c.NotAfter.Unix(), 10),
-	}
+	var san []string
 	for _, u := range c.URIs {
-		claims.san = append(claims.san, u.String())
+		san = append(san, u.String())
 	}
-	claims.san = append(append(claims.san, c.DNSNames...), c.EmailAddresses...)
+	san = append(append(san, c.DNSNames...), c.EmailAddresses...)
+	fingerprint := hex.EncodeToString(sum[:])
 	subject := c.Subject.CommonName
-	if len(claims.san) > 0 {
-		subject = claims.san[0]
+	if len(san) > 0 {
+		subject = san[0]
 	}
 	if subject == "" {
-		subject = claims.fingerprint
+		subject = fingerprint
 	}
 	for _, ip := range c.IPAddresses {
-		claims.san = append(claims.san, ip.String())
+		san = append(san, ip.String())
+	}
+	claims := certificateClaims{
+		"issuer": {c.Issuer.String()}, "serial": {hex.EncodeToString(c.SerialNumber.Bytes())}, "fingerprint": {fingerprint},
+		"not_after": {strconv.FormatInt(c.NotAfter.Unix(), 10)},
+	}
+	if len(san) > 0 {
+		claims["san"] = san
 	}
 	return &exchange.Certificate{
 		Identity: exchange.Identity{Provider: MTLS, Subject: subject, Claims: claims}, Expires: c.NotAfter.Unix(),
@@ -65,39 +70,18 @@ func CheckCertificate(c *exchange.Certificate, now time.Time) Reason {
 }
 
 // certificateClaims are what a certificate states.
-type certificateClaims struct {
-	san                                   []string
-	issuer, serial, fingerprint, notAfter string
-}
+type certificateClaims map[string][]string
 
 // Value is exchange.Claims's.
-func (c *certificateClaims) Value(path string) (string, bool) {
-	v := ""
-	switch path {
-	case "san":
-		if len(c.san) == 1 {
-			v = c.san[0]
-		}
-	case "issuer":
-		v = c.issuer
-	case "serial":
-		v = c.serial
-	case "fingerprint":
-		v = c.fingerprint
-	case "not_after":
-		v = c.notAfter
+func (c certificateClaims) Value(path string) (string, bool) {
+	if v := c[path]; len(v) == 1 {
+		return v[0], true
 	}
-	return v, v != ""
+	return "", false
 }
 
 // List is exchange.Claims's.
-func (c *certificateClaims) List(path string) ([]string, bool) {
-	if path == "san" {
-		return c.san, len(c.san) > 0
-	}
-	v, ok := c.Value(path)
-	if !ok {
-		return nil, false
-	}
-	return []string{v}, true
+func (c certificateClaims) List(path string) ([]string, bool) {
+	v, ok := c[path]
+	return v, ok
 }

@@ -96,6 +96,20 @@ func TestMutualTLS(t *testing.T) {
 	f(client(nil), "/any", 200, "alice 0", "Authorization", token)
 	f(client(&two), "/any", 200, "alice 0", "Authorization", token)
 	f(client(&two), "/any", 401, "", "Authorization", "Bearer nonsense")
+	// A resumed session is who it was.
+	c := &tls.Config{ServerName: "s", Certificates: []tls.Certificate{one.Pair(t)}, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+	for _, want := range []bool{false, true} {
+		conn, err := dialTLS(r, c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k := coretest.NewClient(t, conn)
+		k.Send("GET /mtls HTTP/1.1\r\nHost: s\r\n\r\n")
+		if answer, body := k.Answer("GET"); answer.StatusCode != 200 || body != "spiffe://example.org/one 64" || conn.ConnectionState().DidResume != want {
+			t.Errorf("%d %q, resumed %v", answer.StatusCode, body, conn.ConnectionState().DidResume)
+		}
+		k.Close()
+	}
 	// One that is sent must be valid, wherever it is going.
 	if _, err := client(&stranger).Get("https://" + r.Address + "/open"); err == nil {
 		t.Error("a stranger's certificate was taken")
