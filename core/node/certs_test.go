@@ -221,8 +221,16 @@ func TestIssuesByHTTP(t *testing.T) {
 	p := coretest.NewPebble(t)
 	plainAt, secureAt := coretest.FreePort(t), coretest.FreePort(t)
 	yaml := strings.NewReplacer("%h", plainAt, "%s", secureAt, "%d", p.Directory).Replace(issuedYAML)
-	r := coretest.Start(t, yaml, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, "upstream ", r.URL.Path) }),
+	one := strings.Replace(yaml, "a.example, b.example", "a.example", 1)
+	r := coretest.Start(t, one, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = fmt.Fprint(w, "upstream ", r.URL.Path) }),
 		coretest.Options{Files: map[string]string{"acme-ca.pem": p.CA}})
+	asks := func(domain string) {
+		t.Helper()
+		coretest.Eventually(t, "a certificate is asked for", func() bool { return strings.Contains(r.Log.String(), `"domain":"`+domain+`","retry_in_ms"`) })
+	}
+	asks("a.example")
+	mustReload(t, r, yaml)
+	asks("b.example")
 	// The node is ready, and says what it waits for.
 	if got := admin(t, r, "/health/ready"); !strings.Contains(got, `"status":"ready"`) || !strings.Contains(got, "waits for a certificate: a.example, b.example") {
 		t.Error(got)
