@@ -7,6 +7,7 @@ BIN      = build/weir
 WASM     = build/wasm
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PEBBLE      = github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
 COVER_FLOOR = 85
 
 .DEFAULT_GOAL := help
@@ -28,10 +29,10 @@ test: tools wasm ## the whole suite, floors and examples included
 	$(GO) test -timeout 10m ./...
 	cd wasm-sdk/go && $(GO) vet ./... && $(GO) test ./...
 
-race: wasm ## the suite under the race detector
+race: tools wasm ## the suite under the race detector
 	$(GO) test -race -timeout 40m ./...
 
-cover: wasm ## coverage of core; fails below its floor
+cover: tools wasm ## coverage of core; fails below its floor
 	@sh .ci/cover $(COVER_FLOOR)
 
 lint: ## gofmt, vet, staticcheck
@@ -54,13 +55,10 @@ bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAP
 bench-slow: build ## ordinary traffic through weir beside 1,000 slow clients
 	$(GO) run ./bench -slow
 
-tools: ## fetch what the suite needs beside Go: redis-server and curl
-	@sh .ci/tools redis-server curl
+tools: ## fetch what the suite needs beside Go: redis-server, curl, and pebble as a certificate authority
+	@GO='$(GO)' sh .ci/tools redis-server curl $(PEBBLE)
 
-bench-bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAProxy: throughput and memory
-	$(GO) run ./bench -bulk 10000000000
-
-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and slowhttptest
+bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and slowhttptest
 	@sh .ci/tools nginx haproxy wrk slowhttptest
 
 clean: ## remove what was built

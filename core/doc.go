@@ -5,7 +5,7 @@
 //	sockets   netio, socket
 //	words     config, exchange
 //	contract  filter, wire
-//	engines   route, upstream, wasm, identity, limit, observe: none imports another
+//	engines   route, upstream, wasm, identity, limit, observe, certs: none imports another
 //	assembly  plan
 //	path      proxy
 //	shell     server, admin

@@ -20,7 +20,7 @@ var floors = []string{
 	"netio socket",
 	"config exchange",
 	"filter wire",
-	"route upstream wasm identity limit observe",
+	"route upstream wasm identity limit observe certs",
 	"plan",
 	"proxy",
 	"server admin",
@@ -34,9 +34,12 @@ var only = map[string]string{
 	"github.com/lestrrat-go/jwx":         "identity",
 	"github.com/valyala/fasthttp":        "exchange wire upstream server",
 	"github.com/VictoriaMetrics/metrics": "metric observe",
-	"net/http":                           "admin",
 	"github.com/pires/go-proxyproto":     "server upstream",
 	"github.com/coreos/go-systemd":       "socket",
+	"github.com/caddyserver/certmagic":   "certs",
+	"github.com/mholt/acmez":             "certs",
+	"go.uber.org/zap":                    "certs",
+	"net/http":                           "admin certs",
 }
 
 // beside may be imported by tests only, and imports what it likes.

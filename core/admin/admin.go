@@ -83,6 +83,7 @@ func (s *Server) handler() http.Handler {
 		"/metrics/prometheus":  {"GET", false, s.metrics},
 		"/routes":              {"GET", false, s.routes},
 		"/upstreams":           {"GET", false, s.upstreams},
+		"/certificates":        {"GET", false, s.certificates},
 		"/reload":              {"POST", false, s.reload},
 		"/debug/pprof/profile": {"GET", false, pprof.Profile},
 		"/debug/pprof/trace":   {"GET", false, pprof.Trace},

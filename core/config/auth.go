@@ -15,6 +15,7 @@ const (
 	AuthNone AuthKind = "none"
 	AuthJWT  AuthKind = "jwt"
 	AuthAny  AuthKind = "any"
+	AuthMTLS AuthKind = "mtls" // the client's certificate, which a listener asks for
 )
 
 // authKeys is a function because any: [{any: …}] leads back to it.
@@ -27,7 +28,7 @@ func authKeys() []key[Auth] {
 		{"basic", later, nil},
 		{"external", later, nil},
 		{"oidc", later, nil},
-		{"mtls", later, nil},
+		{"mtls", now, func(d *decoder, v value, a *Auth) { a.Kind = d.mtls(v) }},
 		{"proxy", later, names[Auth]("header")},
 	}
 }
@@ -47,6 +48,15 @@ func (d *decoder) auth(v value) Auth {
 	}
 	readObject(d, v, authKeys(), &a)
 	return a
+}
+
+// mtls takes true only: what false would mean is not to be guessed.
+func (d *decoder) mtls(v value) AuthKind {
+	before := len(d.problems.List)
+	if !d.boolean(v) && len(d.problems.List) == before {
+		d.fail(v.pos, "wants true; to let everybody in, write auth: none")
+	}
+	return AuthMTLS
 }
 
 func (d *decoder) anyOf(v value) []Auth {

@@ -57,6 +57,9 @@ type Client struct {
 	Text   []byte         // Peer's address as text, a view of the connection's
 	IP     netip.Addr     // after trusted proxies were believed; equals Peer's address else
 	Secure bool           // came over TLS, to us or to a trusted proxy in front
+
+	// Certificate is what the client's own proves, one for all exchanges of the connection; nil without a verified one.
+	Certificate *Certificate
 }
 
 // Record is what will be known of the exchange when it is over: for the access log and the metrics.

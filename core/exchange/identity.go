@@ -13,6 +13,12 @@ type Identity struct {
 	Claims   Claims // nil: none
 }
 
+// Certificate is who a client is by the certificate that it proved to have at the handshake. It is shared and never changed.
+type Certificate struct {
+	Identity Identity
+	Expires  int64 // seconds since the epoch; connections may live longer
+}
+
 // Claims are the facts that the credential states, by the dotted path of their names. Lookups allocate nothing.
 type Claims interface {
 	// Value is a claim of one value as text.

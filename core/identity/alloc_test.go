@@ -3,7 +3,10 @@
 package identity
 
 import (
+	"crypto/x509"
+	"math/big"
 	"testing"
+	"time"
 
 	"github.com/weirproxy/weir/core/coretest/alloc"
 )
@@ -34,6 +37,11 @@ func TestAllocationFloors(t *testing.T) {
 	path := struct{ id string }{"blue"}
 	floor(t, "policy", func() {
 		ok = ok && policy.Allows(&id.Identity, func(string) (string, bool) { return path.id, true })
+	})
+	cert := FromCertificate(&x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: now.Add(time.Hour), DNSNames: []string{"a", "b"}})
+	san := must(NewPolicy(PolicyOptions{Claims: []ClaimRequirement{{Path: "san", AnyOf: []Value{{Text: "b"}}}, {Path: "serial", AnyOf: []Value{{Text: "01"}}}}}))
+	floor(t, "certificate", func() {
+		ok = ok && CheckCertificate(cert, now) == OK && san.Allows(&cert.Identity, nil)
 	})
 	value := append([]byte("Bearer "), token...)
 	floor(t, "source", func() {

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/admin"
+	"github.com/weirproxy/weir/core/certs"
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/identity"
@@ -95,6 +96,7 @@ func Start(o Options) (_ *Node, err error) {
 		n.server.Drain(0)
 		return nil, err
 	}
+	p.Begin()
 	n.shared.Metrics.Reload(nil)
 	n.logServing()
 	return n, nil
@@ -120,9 +122,10 @@ func newShared(b observe.Build, log zerolog.Logger) (*plan.Shared, error) {
 	if err != nil {
 		return nil, err
 	}
+	metrics := observe.NewMetrics(b)
 	return &plan.Shared{
 		Log: log, Upstreams: upstream.NewRegistry(tellBreaker(log)), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
-		Metrics: observe.NewMetrics(b), Health: &observe.Health{},
+		Metrics: metrics, Health: &observe.Health{}, Certs: certs.NewRegistry(certs.Options{Log: log, Metrics: metrics.Registry()}),
 	}, nil
 }
 
@@ -134,6 +137,7 @@ func Check(spec *config.Spec, kinds []filter.Kind) error {
 		return err
 	}
 	defer shared.Upstreams.Close()
+	defer shared.Certs.Close()
 	var problems config.Problems
 	_, err = adminToken(spec.Admin)
 	problems.Add(err)
@@ -233,6 +237,7 @@ func (n *Node) reload() error {
 		}
 		return err
 	}
+	p.Begin()
 	if n.access != nil && n.access != access {
 		n.access.Drop() // it closes with the last plan, or stream, that still writes there
 	}
@@ -296,6 +301,7 @@ func (n *Node) close() {
 	if n.shared != nil {
 		n.shared.Plans.Wait()
 		n.shared.Upstreams.Close()
+		n.shared.Certs.Close()
 	}
 	if n.access != nil {
 		n.access.Drop()

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/weirproxy/weir/core/config"
@@ -82,9 +83,24 @@ func (b *builder) collect(a *config.Auth, out *Auth) {
 	for i := range a.Any {
 		b.collect(&a.Any[i], out)
 	}
-	if p := b.jwt[a.Name]; p != nil && a.Kind == config.AuthJWT {
-		out.Providers = append(out.Providers, p)
+	switch a.Kind {
+	case config.AuthJWT:
+		if p := b.jwt[a.Name]; p != nil {
+			out.Ways = append(out.Ways, Way{Tokens: p})
+		}
+	case config.AuthMTLS:
+		if !b.asksClients() {
+			b.fail(a.Pos, "no listener asks for a client's certificate: tls.client_auth is missing")
+		}
+		out.Ways = append(out.Ways, Way{})
 	}
+}
+
+// asksClients reports whether a listener wants certificates of clients.
+func (b *builder) asksClients() bool {
+	return slices.ContainsFunc(b.spec.Listeners, func(l config.Listener) bool {
+		return l.TLS != nil && l.TLS.ClientAuth != nil && l.TLS.ClientAuth.Mode != config.ClientAuthNone
+	})
 }
 
 // roles builds what roles grant, once for all routes.

@@ -2,11 +2,11 @@ package plan
 
 import (
 	"crypto/tls"
-	"fmt"
+	"path/filepath"
 	"slices"
 	"strconv"
-	"time"
 
+	"github.com/weirproxy/weir/core/certs"
 	"github.com/weirproxy/weir/core/config"
 )
 
@@ -19,38 +19,95 @@ func (b *builder) listeners() {
 		if c.ProxyProtocol != nil {
 			l.ProxyFrom = prefixes(c.ProxyProtocol.Trusted)
 		}
-		if c.TLS != nil {
-			l.TLS = b.listenerTLS(c.TLS)
-		}
 		// Port 0 may stand there several times: each is an address of its own.
 		l.Key = l.Address
 		for n := 2; slices.ContainsFunc(b.plan.Listeners, func(o Listener) bool { return o.Key == l.Key }); n++ {
 			l.Key = l.Address + "#" + strconv.Itoa(n)
 		}
+		if c.TLS != nil {
+			l.TLS = b.listenerTLS(l.Key, c.TLS)
+		}
 		b.plan.Listeners = append(b.plan.Listeners, l)
 	}
 }
 
-// listenerTLS loads the certificates. The one that fits the client's SNI is chosen, the first if none does.
-func (b *builder) listenerTLS(c *config.ListenerTLS) *tls.Config {
-	t := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
-	if c.MinVersion == "1.3" {
-		t.MinVersion = tls.VersionTLS13
+// http2 says that listeners with TLS offer HTTP/2.
+const http2 = false
+
+func protocols() []string {
+	if http2 {
+		return []string{"h2", "http/1.1"}
 	}
-	for _, cert := range c.Certificates {
-		pair, err := tls.LoadX509KeyPair(cert.Cert, cert.Key)
-		if err != nil {
-			b.fail(cert.Pos, "%w", fmt.Errorf("load certificate %s with key %s: %w", cert.Cert, cert.Key, err))
-			continue
-		}
-		if left := time.Until(pair.Leaf.NotAfter); left < expirySoon {
-			b.shared.Log.Warn().Str("certificate", cert.Cert).Time("not_after", pair.Leaf.NotAfter).Bool("expired", left <= 0).
-				Msg("a certificate expires soon, or has expired")
-		}
-		t.Certificates = append(t.Certificates, pair)
-	}
-	return t
+	return []string{"http/1.1"}
 }
 
-// expirySoon is when a certificate should have been renewed: ACME clients do it 30 days before.
-const expirySoon = 14 * 24 * time.Hour
+// listenerTLS opens what a listener's TLS is made of. The parts are shared with other plans, so that their state outlives
+// a reload: certificates that have been taken since, the keys of sessions.
+func (b *builder) listenerTLS(key string, c *config.ListenerTLS) *tls.Config {
+	r := b.shared.Certs
+	o := certs.ListenerOptions{MinVersion: tls.VersionTLS12, Protocols: protocols()}
+	if c.MinVersion == "1.3" {
+		o.MinVersion = tls.VersionTLS13
+	}
+	before := len(b.problems.List)
+	var close []func()
+	for i := range c.Certificates {
+		cert := &c.Certificates[i]
+		if p, err := r.OpenPair(cert.Cert, cert.Key); err != nil {
+			b.fail(cert.Pos, "%w", err)
+		} else {
+			o.Pairs, close = append(o.Pairs, p), append(close, p.Close)
+		}
+	}
+	if a := c.ClientAuth; a != nil && a.Mode != config.ClientAuthNone {
+		var err error
+		if o.Roots, err = r.OpenRoots(a.CA); err != nil {
+			b.fail(a.Pos, "%w", err)
+		} else {
+			close = append(close, o.Roots.Close)
+		}
+		o.ClientAuth = clientAuth[a.Mode]
+	}
+	var err error
+	if t := c.TicketKeys; t == nil {
+		o.Tickets, err = r.OpenTickets(key, "", 0)
+	} else if o.Tickets, err = r.OpenTickets(key, t.File, t.Rotate); err != nil {
+		b.fail(t.Pos, "%w", err)
+	}
+	if err == nil {
+		close = append(close, o.Tickets.Close)
+	}
+	if c.ACME != nil {
+		if o.ACME, err = r.OpenACME(b.acme(c.ACME)); err != nil {
+			b.fail(c.ACME.Pos, "%w", err)
+		} else {
+			close = append(close, o.ACME.Close)
+		}
+	}
+	if len(b.problems.List) > before {
+		for _, f := range close {
+			f()
+		}
+		return nil
+	}
+	l := r.OpenListener(o)
+	b.owns(func() error { l.Close(); return nil })
+	b.plan.secure = append(b.plan.secure, l)
+	return l.Config()
+}
+
+var clientAuth = map[string]tls.ClientAuthType{
+	config.ClientAuthRequest: tls.VerifyClientCertIfGiven, config.ClientAuthRequire: tls.RequireAndVerifyClientCert,
+}
+
+// acme says how domains are proved: by a plain listener if there is one, and by the one that asks.
+func (b *builder) acme(c *config.ACME) certs.ACMEOptions {
+	o := certs.ACMEOptions{Domains: slices.Clone(c.Domains), Email: c.Email, Directory: c.Directory, CA: c.CA, TLS: true}
+	if b.spec.StateDir != "" {
+		o.Dir = filepath.Join(b.spec.StateDir, "acme")
+	}
+	o.HTTP = slices.ContainsFunc(b.spec.Listeners, func(l config.Listener) bool {
+		return l.TLS == nil && l.Address.Network == config.TCP
+	})
+	return o
+}

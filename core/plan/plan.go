@@ -5,10 +5,12 @@ package plan
 import (
 	"crypto/tls"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 
 	"github.com/gaissmai/bart"
 
+	"github.com/weirproxy/weir/core/certs"
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/route"
@@ -38,6 +40,7 @@ type Plan struct {
 	guarded bool   // some route lets not everybody in
 
 	refs    atomic.Int64
+	secure  []*certs.Listener
 	closers []func() error
 	closed  chan struct{}
 }
@@ -77,6 +80,28 @@ func (p *Plan) Unpin() {
 	if p.refs.Add(-1) == 0 {
 		go p.close()
 	}
+}
+
+// Begin says that p is served from now on, for what must not happen on behalf of a plan that is only checked or refused:
+// certificates are asked for, keys of session tickets made. The caller knows that p is not retired.
+func (p *Plan) Begin() {
+	issues := false
+	for _, l := range p.secure {
+		l.Begin()
+		issues = issues || l.Issues()
+	}
+	if !issues {
+		p.Shared.Health.Remove("acme")
+		return
+	}
+	// It tells and does not fail: a node that is taken out of service for want of a certificate could not be asked to
+	// prove its domain.
+	p.Shared.Health.Register("acme", func() (bool, string) {
+		if waiting := p.Shared.Certs.Waiting(); len(waiting) > 0 {
+			return true, "waits for a certificate: " + strings.Join(waiting, ", ")
+		}
+		return true, ""
+	})
 }
 
 // Retire lets go of the hold that a plan has on itself since Build: it closes when the last exchange on it has ended.

@@ -130,5 +130,10 @@ func (w *Rewrite) Apply(r *exchange.Request) {
 
 // Auth is the ways in which a route's requests may identify themselves.
 type Auth struct {
-	Providers []*identity.Provider // tried in order; the first whose credential is there decides
+	Ways []Way // tried in order; the first whose credential is there decides
+}
+
+// Way is one of them: a provider of tokens, or the client's certificate if there is none.
+type Way struct {
+	Tokens *identity.Provider
 }

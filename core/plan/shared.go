@@ -5,6 +5,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/weirproxy/weir/core/certs"
 	"github.com/weirproxy/weir/core/identity"
 	"github.com/weirproxy/weir/core/limit"
 	"github.com/weirproxy/weir/core/observe"
@@ -20,5 +21,6 @@ type Shared struct {
 	Counters  *limit.Store
 	Metrics   *observe.Metrics
 	Health    *observe.Health
+	Certs     *certs.Registry
 	Plans     sync.WaitGroup // plans that have been built and are not closed yet
 }

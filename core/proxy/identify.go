@@ -20,7 +20,18 @@ func (w *walk) identify() error {
 	}
 	x := w.x
 	reason := identity.Missing
-	for _, p := range auth.Providers {
+	for _, way := range auth.Ways {
+		p := way.Tokens
+		if p == nil {
+			if c := x.Client.Certificate; c == nil {
+				continue
+			} else if reason = identity.CheckCertificate(c, time.Now()); reason != identity.OK {
+				break
+			} else {
+				x.Identity = &c.Identity
+				return nil
+			}
+		}
 		token, r := w.credential(p)
 		if r == identity.Missing {
 			continue

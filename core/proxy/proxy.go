@@ -48,6 +48,7 @@ var pipeline = [...]struct {
 }{
 	{"guard", (*walk).guard},          // before all else: later stages and logs need the real client and an id
 	{"health", (*walk).health},        // before routing: a probe of the listener is no business of its routes
+	{"challenge", (*walk).challenge},  // before routing, too: an authority's question belongs to no route
 	{"route", (*walk).route},          // the settings of every later stage are the route's
 	{"ip", (*walk).checkIP},           // costs nothing and needs nothing
 	{"preflight", (*walk).preflight},  // browsers send no credential with it, and it must not spend the budget of what it asks for

@@ -37,6 +37,8 @@ type conn struct {
 	peer   netip.AddrPort
 	text   []byte // peer's address as text
 
+	certificate *exchange.Certificate // the client's, verified; nil without
+
 	state atomic.Int32
 	since atomic.Int64 // clock.Nano when the exchange under way began; 0: there is none, or it is a tunnel
 
@@ -159,7 +161,7 @@ func (c *conn) begin(buf []byte) *exchange.Exchange {
 	x.Down = c
 	x.Record.Start = c.began
 	x.WriteIdle = c.pinned.Timeouts.BodyIdle
-	x.Client = exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure}
+	x.Client = exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate}
 	x.Bind(exchange.ClientLeg, c.nc)
 	c.x, c.answer, c.rest = x, answer{}, nil
 	c.mu.Lock()

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirproxy/weir/core/certs"
+	"github.com/weirproxy/weir/core/identity"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/plan"
 )
@@ -98,11 +100,19 @@ func (c *conn) handshake() error {
 		return err
 	}
 	_ = t.SetDeadline(time.Time{})
+	state := t.ConnectionState()
+	if state.NegotiatedProtocol == certs.Challenge {
+		_ = t.Close() // the handshake was all that the authority wanted
+		return errChallenge
+	}
+	c.certificate = identity.FromTLS(&state)
 	c.mu.Lock()
 	c.nc, c.secure = netio.New(t), true
 	c.mu.Unlock()
 	return nil
 }
+
+var errChallenge = errors.New("a challenge, not a client")
 
 // handshakeTime is how long a TLS handshake may take.
 const handshakeTime = 5 * time.Second

@@ -1,0 +1,112 @@
+package certs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+)
+
+const (
+	// lockFresh is how often a lock that is held is touched, lockStale when it was left by a node that died.
+	lockFresh = 5 * time.Second
+	lockStale = 4 * lockFresh
+	// lockWait is between two tries.
+	lockWait = 250 * time.Millisecond
+)
+
+// tryLock makes a file that only one can make, on every file system that nodes share. It reports false if another has.
+func tryLock(path string) (bool, error) {
+	if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > lockStale {
+		_ = os.Remove(path)
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return true, f.Close()
+}
+
+// storage is a folder for certmagic with locks of ours: its own leave a goroutine behind for seconds.
+type storage struct {
+	*certmagic.FileStorage
+	mu   sync.Mutex
+	held map[string]func() // gives the lock of a path back
+}
+
+func newStorage(dir string) *storage {
+	return &storage{FileStorage: &certmagic.FileStorage{Path: dir}, held: map[string]func(){}}
+}
+
+func (s *storage) lockPath(name string) string {
+	return s.Filename(filepath.Join("locks", certmagic.StorageKeys.Safe(name)))
+}
+
+// Lock is certmagic.Locker's.
+func (s *storage) Lock(ctx context.Context, name string) error {
+	for {
+		if ok, err := s.TryLock(ctx, name); ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(lockWait):
+		}
+	}
+}
+
+// TryLock is certmagic.TryLocker's.
+func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
+	path := s.lockPath(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return false, err
+	}
+	if ok, err := tryLock(path); !ok {
+		return false, err
+	}
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(lockFresh)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case now := <-tick.C:
+				_ = os.Chtimes(path, now, now)
+			}
+		}
+	}()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held[path] = func() {
+		close(stop)
+		<-done
+		_ = os.Remove(path)
+	}
+	return true, nil
+}
+
+// Unlock is certmagic.Locker's.
+func (s *storage) Unlock(_ context.Context, name string) error {
+	path := s.lockPath(name)
+	s.mu.Lock()
+	release := s.held[path]
+	delete(s.held, path)
+	s.mu.Unlock()
+	if release == nil {
+		return fs.ErrNotExist
+	}
+	release()
+	return nil
+}
