@@ -56,10 +56,10 @@ func (s *set) pick(g *group, x *exchange.Exchange, not *Endpoint) (*Endpoint, Ti
 	var t Ticket
 	switch g.o.Balance {
 	case BalanceRoundRobin:
-		e, t = s.scan(s.turn(g), not)
+		e, t = s.scan(s.turn(g, not), not)
 	case BalanceLeastRequests:
 		if len(s.entries) <= scanMost {
-			e, t = s.least(s.turn(g), not)
+			e, t = s.least(s.turn(g, not), not)
 		} else {
 			e, t = s.two(not)
 		}
@@ -85,10 +85,14 @@ func (s *set) pick(g *group, x *exchange.Exchange, not *Endpoint) (*Endpoint, Ti
 	return nil, Ticket{}
 }
 
-// turn is whose turn it is.
-func (s *set) turn(g *group) int {
-	n := (g.next.Add(1) - 1) % uint32(len(s.turns)) // as an int it would be negative where those have 32 bits
-	return int(s.turns[n])
+// turn is whose turn it is. A retry takes none: else first tries and retries would alternate, and with two endpoints all
+// first tries would go to one.
+func (s *set) turn(g *group, not *Endpoint) int {
+	n := g.next.Load()
+	if not == nil {
+		n = g.next.Add(1) - 1
+	}
+	return int(s.turns[n%uint32(len(s.turns))]) // as an int n would be negative where those have 32 bits
 }
 
 // scan takes entry first, or the first after it that lets the request through.

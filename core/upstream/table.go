@@ -14,10 +14,11 @@ type table struct {
 	slots   []uint16 // indices into names
 }
 
-// tableSizes are primes; a table has at least slotsEach slots for an endpoint, or what it holds is shared unevenly.
-var tableSizes = [...]int{5003, 20011, 65537, 104729, 524309}
+// tableSizes are primes. A table has at least slotsEach slots for an endpoint: the fewer, the more keys of others move
+// when one leaves, and the less even are the shares (5003 slots for 50 endpoints: 2.4 % moved in vain; 65537: 0.4 %).
+var tableSizes = [...]int{65537, 262147}
 
-const slotsEach = 100
+const slotsEach = 200
 
 // newTable makes the table of names, which are sorted and all different. Weights are above 0.
 func newTable(names []string, weights []int64) *table {

@@ -123,11 +123,13 @@ func (u *Upstream) pick(x *exchange.Exchange, not *Endpoint) (*Endpoint, Ticket,
 }
 
 // done ends the try that e was picked for, however it went: how is what the endpoint's breaker learns of it, kind what went
-// wrong.
+// wrong. One that was not sent is neutral and of no kind.
 func (u *Upstream) done(e *Endpoint, t Ticket, how Outcome, kind fault.Kind, now int64) {
 	g := u.group
 	e.inFlight.Add(-1)
-	e.meters.Requests.Inc()
+	if how != OutcomeNeutral || kind != fault.None {
+		e.meters.Requests.Inc()
+	}
 	if kind.Source() == fault.Upstream {
 		e.meters.Errors.Inc(int(kind))
 	}
