@@ -2,7 +2,6 @@ package upstream
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -34,7 +33,7 @@ func (g *group) openFile(before *group) error {
 	w := &watch{due: clock.Nano() + jitter(g.r.o.FilePoll)}
 	data, err := readFile(g.o.File)
 	if err == nil {
-		w.list, err = g.o.Parse(g.o.File, data)
+		w.list, err = g.o.parse(g.o.File, data)
 		w.used, w.seen = data, data
 	}
 	g.file = w
@@ -44,7 +43,7 @@ func (g *group) openFile(before *group) error {
 	if before == nil || before.file == nil || before.o.File != g.o.File {
 		return fmt.Errorf("read endpoints: %w", err)
 	}
-	if w.list, err = g.o.Parse(g.o.File, before.file.used); err != nil {
+	if w.list, err = g.o.parse(g.o.File, before.file.used); err != nil {
 		return fmt.Errorf("read endpoints: %w", err)
 	}
 	w.used = before.file.used
@@ -100,10 +99,7 @@ func (g *group) read(data []byte, err error) {
 	}
 	var list []EndpointOptions
 	if err == nil {
-		list, err = g.o.Parse(g.o.File, data)
-	}
-	if err == nil && len(list) == 0 {
-		err = errors.New("no endpoints")
+		list, err = g.o.parse(g.o.File, data)
 	}
 	if err != nil {
 		if text := err.Error(); text != w.err {

@@ -83,10 +83,7 @@ func (g *group) overridden() bool {
 
 // parse reads a list that the operator has sent.
 func (g *group) parse(doc []byte) ([]Target, error) {
-	if g.o.Parse == nil {
-		return nil, ErrFixed
-	}
-	list, err := g.o.Parse("", doc)
+	list, err := g.o.parse("", doc)
 	if err != nil {
 		return nil, err
 	}
@@ -107,21 +104,33 @@ func targetOf(o *EndpointOptions) Target {
 
 // parseTargets gives what list stands for under o.
 func parseTargets(o *Options, list []Target) ([]*target, error) {
-	if o.Parse == nil {
-		return nil, ErrFixed
-	}
 	doc, err := json.Marshal(list)
 	if err != nil {
 		return nil, err
 	}
-	all, err := o.Parse("", doc)
+	all, err := o.parse("", doc)
 	if err != nil {
 		return nil, err
 	}
-	if len(all) == 0 || len(all) > maxEndpoints {
-		return nil, fmt.Errorf("%d endpoints; from 1 to %d are possible", len(all), maxEndpoints)
-	}
 	return newTargets(all, FromOperator), nil
+}
+
+// parse is o.Parse, and checks how many there are.
+func (o *Options) parse(name string, doc []byte) ([]EndpointOptions, error) {
+	if o.Parse == nil {
+		return nil, ErrFixed
+	}
+	list, err := o.Parse(name, doc)
+	if err != nil {
+		return nil, err
+	}
+	if len(list) == 0 || len(list) > maxEndpoints {
+		return nil, fmt.Errorf("%d endpoints; from 1 to %d are possible", len(list), maxEndpoints)
+	}
+	for i := range list {
+		list[i].complete()
+	}
+	return list, nil
 }
 
 // set changes the endpoints of g's upstream, in all its groups or in none: edit gets what is in effect in g and gives what

@@ -157,6 +157,11 @@ func (g *group) compose(now int64, before *group) (gone []*Endpoint) {
 			g.tell(m.e.Name, "endpoint removed", nil, false)
 		}
 	}
+	if !slices.ContainsFunc(members, func(m *member) bool { return !m.health.waits }) {
+		for _, m := range members { // all are new: there is none to send requests to meanwhile
+			m.health.waits = false
+		}
+	}
 	if ignored > 0 {
 		g.tell("", "more endpoints than are possible; the last ones are ignored", nil, true)
 	}
