@@ -157,19 +157,10 @@ func (d *decoder) resolveInterval(v value) time.Duration {
 
 // checkUpstream checks that the parts of an upstream go together.
 func (d *decoder) checkUpstream(v value, u *Upstream) {
-	type place struct {
-		address string
-		srv     bool
-	}
-	seen := map[place]bool{}
+	d.checkTwice(u.Endpoints)
 	https := len(u.Endpoints) == 0
 	for _, e := range u.Endpoints {
 		https = https || e.Scheme != "http"
-		p := place{e.Address, e.SRV}
-		if e.Address != "" && seen[p] {
-			d.fail(e.Pos, "the endpoint %s stands in the list twice; a weight gives it more", e.Address)
-		}
-		seen[p] = true
 	}
 	if u.TLS != nil && !https {
 		d.warn(u.TLS.Pos, "tls is for https endpoints, and there is none here")

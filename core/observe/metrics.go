@@ -27,6 +27,8 @@ type Metrics struct {
 	limited      metric.Counters
 	mirrored     metric.Counters
 	breaker      metric.Callbacks
+	usable       metric.Callbacks
+	panics       metric.Callbacks
 	tries        metric.Counters
 	tryErrors    metric.Counters
 	connections  metric.Callbacks
@@ -65,6 +67,8 @@ func NewMetrics(b Build) *Metrics {
 		limited:      r.Counters("rate_limit_exceeded_total", "Requests that a limit refused.", "route", "rule"),
 		mirrored:     r.Counters("weir_mirrored_requests_total", "Copies of requests for another upstream, by what became of them.", "route", "outcome"),
 		breaker:      r.Gauges("circuit_breaker_state", "0 closed, 1 half-open, 2 open.", "upstream", "endpoint"),
+		usable:       r.Gauges("weir_upstream_endpoint_usable", "1 if an endpoint is healthy and not ejected.", "upstream", "endpoint"),
+		panics:       r.Gauges("weir_upstream_panic", "1 while too few endpoints are usable and all are used.", "upstream"),
 		tries:        r.Counters("weir_upstream_requests_total", "Requests sent to an endpoint, retries included.", "upstream", "endpoint"),
 		tryErrors:    r.Counters("weir_upstream_errors_total", "Requests to an endpoint that failed.", "upstream", "endpoint", "kind"),
 		connections:  r.Gauges("weir_connections", "Client connections.", "listener", "state"),

@@ -86,10 +86,9 @@ const (
 	OnResponse
 )
 
-// Upstream is an upstream and what counts for its endpoints, in their order.
+// Upstream is an upstream of the plan.
 type Upstream struct {
 	*upstream.Upstream
-	Metrics  []*observe.EndpointMetrics
 	Fallback *Fallback // nil: none
 }
 

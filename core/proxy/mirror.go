@@ -121,7 +121,6 @@ func shadow(p *plan.Plan, m *plan.Mirror, y *exchange.Exchange) {
 		}
 		call.Close(err)
 	}
-	count(m.Upstream, y, fault.KindOf(err))
 	if err == nil {
 		outcome = plan.MirrorSent
 	}

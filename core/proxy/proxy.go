@@ -22,7 +22,6 @@ type walk struct {
 	l      *plan.Listener
 	x      *exchange.Exchange
 	rt     *plan.Route
-	up     *plan.Upstream // the last that was asked; nil: none
 	call   *upstream.Call // nil: no upstream has been asked, or its part is over
 	timer  *time.Timer    // of the route's timeout
 	passed int            // filters of rt.Chain that have let the request through: the answer passes them in reverse
@@ -141,7 +140,6 @@ func (w *walk) end() (unpinned bool) {
 	x.Record.BytesIn = x.Request.Body.Read
 	x.Request.Method, x.Request.Path, x.Request.Query = w.method, w.path, w.query
 	w.rt.Metrics.Record(x)
-	count(w.up, x, kind)
 	if log := w.p.AccessLog; log != nil {
 		log.Record(x)
 		if w.loose {
@@ -152,18 +150,6 @@ func (w *walk) end() (unpinned bool) {
 	*w = walk{resolve: w.resolve}
 	walks.Put(w)
 	return unpinned
-}
-
-// count counts what u was asked of x, if it was.
-func count(u *plan.Upstream, x *exchange.Exchange, kind fault.Kind) {
-	if u == nil || x.Record.Tries == 0 {
-		return
-	}
-	m := u.Metrics[x.Record.EndpointIndex]
-	m.Requests.Inc()
-	if kind.Source() == fault.Upstream {
-		m.Errors.Inc(int(kind))
-	}
 }
 
 // recover answers a panic of ours: the process lives, the connection does not.

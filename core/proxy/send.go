@@ -42,7 +42,6 @@ const maxFallbacks = 8
 // nothing else takes over.
 func (w *walk) ask(u *plan.Upstream, host []byte) (err error) {
 	for range maxFallbacks {
-		w.up = u
 		w.call, err = u.Send(w.x, host)
 		f := u.Fallback
 		if f == nil || w.x.Record.Tries > 0 || fault.KindOf(err) != fault.BreakerOpen {

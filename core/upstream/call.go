@@ -50,13 +50,11 @@ func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
 		u.flight.n.Add(-1)
 		return nil, errBusy
 	}
-	n, ticket, err := u.pick()
+	ep, ticket, err := u.pick(x, nil)
 	if err != nil {
 		u.flight.n.Add(-1)
 		return nil, err
 	}
-	ep := u.endpoints[n]
-	x.Record.EndpointIndex = n
 	k := calls.Get().(*Call)
 	k.u, k.x, k.ep, k.ticket, k.host = u, x, ep, ticket, host
 	x.Record.Upstream, x.Record.Endpoint = u.Name, ep.Name
@@ -318,12 +316,7 @@ func (k *Call) Close(err error) {
 	if kind == fault.ExchangeTimeout && x.Record.UpstreamStatus == 0 && k.conn != nil && k.conn.sent.Load() > 0 {
 		how = OutcomeFailure // the route's time ran out while the endpoint owed an answer
 	}
-	if how == OutcomeFailure {
-		k.ep.failures.Add(1)
-	}
-	if k.ep.Breaker != nil {
-		k.ep.Breaker.Done(k.ticket, how, clock.Nano())
-	}
+	k.u.done(k.ep, k.ticket, how, kind, clock.Nano())
 	if k.conn != nil {
 		if c := k.conn; err == nil && k.sent == nil && !c.last && c.body.Done() && len(c.body.Ahead()) == 0 && !c.c.Aborted() {
 			c.body.Release()

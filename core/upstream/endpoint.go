@@ -12,6 +12,7 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/metric"
 	"github.com/weirproxy/weir/core/netio"
 )
 
@@ -52,28 +53,40 @@ func orDefault[N int | time.Duration](n, v N) N {
 	return n
 }
 
-// EndpointOptions name one endpoint.
+// EndpointOptions name one endpoint as the configuration does: an address, or a name that stands for as many endpoints as
+// it has addresses.
 type EndpointOptions struct {
-	Address string // host:port, or unix:/path
+	URL     string // as the operator knows it; "" is made of Address
+	Address string // host:port, or unix:/path; the name alone where SRV is set
+	SRV     bool   // Address is the name of SRV records (RFC 2782)
 	Host    string // what Host says when the route asks for the upstream's own name
-	Weight  int    // 1 without
+	Weight  int    // 1 without; of every address that a name has
 	TLS     *tls.Config
 	TLSKey  string // tells TLS configurations apart over reloads
+
+	label string // the endpoint's name, if it is not Address
 }
 
 // Endpoint is one address of an upstream with its idle connections and its breaker. It is shared by all plans that name
 // it, and safe for concurrent use.
 type Endpoint struct {
-	Name    string // address as configured, for logs and metrics
-	Host    []byte
-	Breaker *Breaker // nil without
+	Name     string // host:port as configured, with the address if that is a name; for logs and metrics
+	Upstream string // the name of the upstream
+	Host     []byte
+	Breaker  *Breaker // nil without
 
 	options   EndpointOptions
 	transport Transport
 	key       string
-	upstream  string
 	refs      int          // guarded by the Registry
 	told      BreakerState // of the Registry's goroutine
+	meters    Meters
+	gone      func() // what meters' owner wants to hear; or nil
+
+	inFlight  atomic.Int64
+	streak    atomic.Int32 // failures since the last success
+	recovered atomic.Bool  // the breaker has closed again; for the group
+	usable    atomic.Bool  // as the newest group sees it
 
 	requests, failures, opened atomic.Int64
 
@@ -82,10 +95,19 @@ type Endpoint struct {
 	closed bool
 }
 
+// Meters counts what is sent to an endpoint: tries, and those that failed by their fault.Kind. nil ones count nothing.
+type Meters struct {
+	Requests *metric.Counter
+	Errors   *metric.Indexed
+}
+
 // Stats counts requests sent, those of them that failed by the endpoint's fault, and connections opened.
 func (e *Endpoint) Stats() (requests, failures, opened int64) {
 	return e.requests.Load(), e.failures.Load(), e.opened.Load()
 }
+
+// Usable reports whether requests are sent to e, its breaker aside: it is healthy and not ejected.
+func (e *Endpoint) Usable() bool { return e.usable.Load() }
 
 // acquire gives an idle connection that is still quiet, or dials. fresh asks for a new one.
 func (e *Endpoint) acquire(x *exchange.Exchange, fresh bool) (*conn, error) {
