@@ -35,15 +35,16 @@ func (c *conn) readHead(p *plan.Plan) (buf []byte, n, end int, err error) {
 	}
 	c.began = clock.Nano()
 	most := p.Limits.HeaderBytes
+	skipped := 0
 	for looked := 0; ; {
-		n = skipEmptyLines(buf, n)
-		if n > 0 && !wire.MayBegin(buf[0]) {
+		n = skipEmptyLines(buf, n, &skipped)
+		if n > 0 && (!wire.MayBegin(buf[0]) || buf[0] == '\r' && skipped == maxSkipped) {
 			if buf[0] == handshakeRecord && !c.secure {
 				return buf, n, 0, errTLS
 			}
 			return buf, n, 0, errGarbage
 		}
-		if end, err = wire.HeadEnd(buf[:n], looked); end > most {
+		if end, err = p.Limits.HeadEnd(buf[:n], looked); end > most {
 			return buf, n, 0, errHeadTooLarge
 		} else if end > 0 || err != nil {
 			return buf, n, end, err
@@ -85,17 +86,21 @@ func (c *conn) wait(idle time.Duration) (buf []byte, n int, err error) {
 	return buf, n, nil
 }
 
-// skipEmptyLines drops the empty lines that some clients send after a body (RFC 9112 §2.2), two at most.
-func skipEmptyLines(buf []byte, n int) int {
-	skipped := 0
-	for skipped < 4 && n >= skipped+2 && buf[skipped] == '\r' && buf[skipped+1] == '\n' {
-		skipped += 2
+// skipEmptyLines drops the empty lines that some clients send after a body (RFC 9112 §2.2): two at most before a request,
+// however they come. skipped is how many bytes of them have been dropped.
+func skipEmptyLines(buf []byte, n int, skipped *int) int {
+	from := 0
+	for *skipped < maxSkipped && n >= from+2 && buf[from] == '\r' && buf[from+1] == '\n' {
+		from += 2
+		*skipped += 2
 	}
-	if skipped == 0 {
+	if from == 0 {
 		return n
 	}
-	return copy(buf, buf[skipped:n])
+	return copy(buf, buf[from:n])
 }
+
+const maxSkipped = 4 // bytes
 
 // readMore reads on within what is left of the time for a head; 0 is no limit.
 func (c *conn) readMore(p []byte, most time.Duration) (int, error) {
