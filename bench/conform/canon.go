@@ -9,7 +9,8 @@ import (
 )
 
 // This file is a reader of its own: it shares nothing with the proxies under test. It knows one form of every message, the
-// canonical one, and notes whatever else it meets: another server might read that in another way.
+// canonical one, and notes whatever else it meets: as a fault what another server might read in another way, as odd what is
+// only not as it should be.
 
 // message is one request or answer as it stands in a stream of bytes.
 type message struct {
@@ -21,8 +22,9 @@ type message struct {
 	fields  []field
 	body    string
 	trailer []field
-	close   bool     // the sender ends the connection after it
-	faults  []string // what is not canonical
+	close   bool // the sender ends the connection after it
+	faults  []string
+	odd     []string
 }
 
 type field struct{ name, value string }
@@ -51,6 +53,10 @@ func (m *message) fault(format string, args ...any) {
 	m.faults = append(m.faults, fmt.Sprintf(format, args...))
 }
 
+func (m *message) note(format string, args ...any) {
+	m.odd = append(m.odd, fmt.Sprintf(format, args...))
+}
+
 // String is the request's meaning in the words of the tables.
 func (m *message) String() string {
 	s := m.method + " " + m.target + " @" + m.host
@@ -70,12 +76,14 @@ const (
 )
 
 var (
-	requestLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([\x21-\x7e]+) HTTP/1\\.([01])$")
-	statusLine  = regexp.MustCompile(`^HTTP/1\.([01]) ([1-5][0-9][0-9])(?: [^\x00-\x08\x0a-\x1f\x7f]*)?$`)
-	fieldLine   = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00-\x08\x0a-\x1f\x7f]*?)[ \t]*$")
-	hostValue   = regexp.MustCompile(`^([0-9A-Za-z._~-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?$`)
-	lengthValue = regexp.MustCompile(`^(0|[1-9][0-9]{0,18})$`)
+	requestLine = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([^\x00-\x20\x7f]+) HTTP/1\\.([01])$")
+	statusLine  = regexp.MustCompile(`^HTTP/1\.([01]) ([1-5][0-9][0-9])(?: ([^\x00\r\n]*))?$`)
+	fieldLine   = regexp.MustCompile("^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*?)[ \t]*$")
+	hostValue   = regexp.MustCompile(`^([0-9A-Za-z._~!$&'()*+;=%-]*|\[[0-9A-Fa-f:.]+(%25[0-9A-Za-z]+)?\])(:[0-9]{0,5})?$`)
+	lengthValue = regexp.MustCompile(`^[0-9]{1,18}$`)
 	chunkSize   = regexp.MustCompile(`^[0-9A-Fa-f]{1,16}$`)
+	control     = regexp.MustCompile(`[\x01-\x08\x0b-\x1f\x7f]`)
+	eightBit    = regexp.MustCompile(`[^\x00-\x7f]`)
 )
 
 // readRequest reads the request that b begins with, and gives how many bytes it has.
@@ -93,9 +101,15 @@ func readRequest(b []byte) (m message, n int, s state) {
 	if strings.Contains(m.target, "#") {
 		m.fault("fragment in target %q", m.target)
 	}
-	if hosts := m.count("Host"); hosts > 1 || hosts == 0 && g[3] == "1" {
+	if eightBit.MatchString(m.target) {
+		m.note("8-bit target %q", m.target)
+	}
+	switch hosts := m.count("Host"); {
+	case hosts > 1:
 		m.fault("%d Host fields", hosts)
-	} else if hosts == 1 && !hostValue.MatchString(m.host) {
+	case hosts == 0 && g[3] == "1", hosts == 1 && m.host == "":
+		m.note("no Host")
+	case hosts == 1 && !hostValue.MatchString(m.host):
 		m.fault("Host %q", m.host)
 	}
 	length, chunked := m.framing(g[3] == "0")
@@ -118,6 +132,9 @@ func readAnswer(b []byte, method string, ended bool) (m message, n int, s state)
 		return m, n, broken
 	}
 	m.status, _ = strconv.Atoi(g[2])
+	if control.MatchString(g[3]) {
+		m.note("status line %q", m.line)
+	}
 	length, chunked := m.framing(g[1] == "0")
 	m.close = g[1] == "0" && !strings.EqualFold(m.get("Connection"), "keep-alive") || strings.EqualFold(m.get("Connection"), "close")
 	switch {
@@ -157,6 +174,9 @@ func (m *message) readFields(lines []string) (all []field) {
 			m.fault("field line %q", l)
 			continue
 		}
+		if control.MatchString(g[2]) {
+			m.note("field line %q", l)
+		}
 		all = append(all, field{g[1], g[2]})
 	}
 	return all
@@ -171,6 +191,9 @@ func (m *message) framing(old bool) (length int64, chunked bool) {
 			m.fault("Content-Length %q", v)
 		} else {
 			length, _ = strconv.ParseInt(v, 10, 64)
+			if v[0] == '0' && v != "0" {
+				m.note("Content-Length %q", v)
+			}
 		}
 	}
 	if n := m.count("Transfer-Encoding"); n > 0 {
@@ -243,8 +266,8 @@ func (m *message) readTrailer(b []byte) (int, state) {
 	m.trailer = m.readFields(strings.Split(string(b[:end]), "\r\n"))
 	for _, f := range m.trailer {
 		switch strings.ToLower(f.name) {
-		case "content-length", "transfer-encoding", "host", "authorization", "cookie", "x-forwarded-for":
-			m.fault("%s in the trailer section", f.name)
+		case "content-length", "transfer-encoding", "host", "authorization", "cookie", "x-forwarded-for", "content-type":
+			m.note("%s in the trailer section", f.name)
 		}
 	}
 	return end + 4, whole

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 )
@@ -19,6 +20,7 @@ type kase struct {
 	status  int      // of the refusal, as weir has it; 0: closed without an answer
 	mayStay bool     // the refusal is no reason to close: where the next request begins is known
 	cut     bool     // an incomplete message: a complete one at the upstream is an invention
+	hidden  bool     // one reading has smug in a body: to run it as a request is to be smuggled past
 	mild    bool     // another spelling at the upstream is not what was asked for, and no danger
 
 	never []string // no byte of it may reach the upstream: there it would be believed, or read in another way
@@ -52,6 +54,15 @@ func no(rule, name, in string, status int) kase {
 func yes(rule, name, in string, forward ...string) kase {
 	return kase{rule: rule, name: name, in: in, forward: forward}
 }
+
+// hides marks a case whose length covers smug.
+func hides(k kase) kase {
+	k.hidden = true
+	return k
+}
+
+// behind is the length of a last chunk and smug.
+var behind = fmt.Sprintf("Content-Length: %d\r\n", 5+len(smug))
 
 // stays marks refusals after which the connection may go on.
 func stays(all ...kase) []kase {
@@ -172,7 +183,7 @@ func nameCases() []kase {
 		no(names, "space before the colon", get("X : a\r\n"), 400),
 		no(names, "tab before the colon", get("X\t: a\r\n"), 400),
 		no(names, "space in a name", get("X A: b\r\n"), 400),
-		no(names, "Transfer-Encoding with a space", post("Transfer-Encoding : chunked\r\nContent-Length: 60\r\n", "0\r\n\r\n"+smug), 400),
+		hides(no(names, "Transfer-Encoding with a space", post("Transfer-Encoding : chunked\r\n"+behind, "0\r\n\r\n"+smug), 400)),
 		no(names, "Transfer-Encoding with a word", post("Transfer-Encoding x: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"), 400),
 		no(names, "Transfer Encoding", post("Transfer Encoding: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"), 400),
 		no(names, "Content-Length with a space", post("Content-Length : 5\r\n", "hello"), 400),
@@ -213,7 +224,7 @@ func nameCases() []kase {
 		{name: "8 KiB of cookie", rule: values, in: get("Cookie: " + strings.Repeat("c", 8000) + "\r\n"), forward: []string{plain}, has: []string{strings.Repeat("c", 8000)}},
 		{name: "ninety-nine fields", rule: values, in: get(strings.Repeat("A: b\r\n", 80)), forward: []string{plain}},
 	}
-	for _, name := range []string{"X_Forwarded_For", "Content_Length", "Transfer_Encoding", "X_Real_IP", "X-Forwarded_For", "_Host"} {
+	for _, name := range []string{"X_Forwarded_For", "Content_Length", "Transfer_Encoding", "X_Real_IP", "X-Forwarded_For"} {
 		all = append(all, kase{name: name, rule: under, in: get(name + ": 5\r\n"), refuse: true, either: true, forward: []string{plain}, never: []string{name}})
 	}
 	return all

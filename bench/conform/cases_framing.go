@@ -17,7 +17,7 @@ func lengthCases() (all []kase) {
 	}
 	return append(all,
 		no(rule, "two that differ", post("Content-Length: 5\r\nContent-Length: 6\r\n", "hello"+smug), 400),
-		no(rule, "two that differ, the greater first", post("Content-Length: 58\r\nContent-Length: 5\r\n", "hello"+smug), 400),
+		hides(no(rule, "two that differ, the greater first", post(behind+"Content-Length: 5\r\n", "hello"+smug), 400)),
 		no(rule, "two, one bad", post("Content-Length: 5\r\nContent-Length: x\r\n", "hello"+smug), 400),
 		no(rule, "two that differ in case", post("Content-Length: 5\r\ncontent-length: 0\r\n", "hello"+smug), 400),
 		either(rule, "two that are equal", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), 0, "POST /x @a.example =hello"),
@@ -42,8 +42,7 @@ func either(rule, name, in string, status int, forward ...string) kase {
 
 func codingCases() (all []kase) {
 	const rule = "§2 Transfer-Encoding"
-	body := "0\r\n\r\n" + smug
-	length := fmt.Sprintf("Content-Length: %d\r\n", len(body))
+	const body = "0\r\n\r\n" + smug
 	// Each form that some reader takes for chunked and another passes over, alone and beside a length.
 	for _, v := range []struct {
 		name, field string
@@ -63,20 +62,20 @@ func codingCases() (all []kase) {
 	} {
 		all = append(all,
 			no(rule, v.name, post(v.field+"\r\n", body), v.status),
-			no(rule, v.name+", with a length", post(length+v.field+"\r\n", body), v.status))
+			hides(no(rule, v.name+", with a length", post(behind+v.field+"\r\n", body), v.status)))
 	}
 	return append(all,
-		no(rule, "chunked, then a length", post("Transfer-Encoding: chunked\r\n"+length, body), 400),
-		no(rule, "a length, then chunked", post(length+"Transfer-Encoding: chunked\r\n", body), 400),
-		no(rule, "a length of 4 that ends in a chunk", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "5c\r\nGET /smuggled HTTP/1.1\r\nX: y\r\n\r\n0\r\n\r\n"), 400),
+		hides(no(rule, "chunked, then a length", post("Transfer-Encoding: chunked\r\n"+behind, body), 400)),
+		hides(no(rule, "a length, then chunked", post(behind+"Transfer-Encoding: chunked\r\n", body), 400)),
+		hides(no(rule, "a length of 4 that ends in a chunk", post("Content-Length: 4\r\nTransfer-Encoding: chunked\r\n", "5c\r\nGET /smuggled HTTP/1.1\r\nX: y\r\n\r\n0\r\n\r\n"), 400)),
 		no(rule, "a length of 0 and chunked", post("Content-Length: 0\r\nTransfer-Encoding: chunked\r\n", body), 400),
 		no(rule, "odd case of both", post("content-LengtH: 5\r\nTransFer-Encoding: CHUNKED\r\n", body), 400),
 		no(rule, "chunked on HTTP/1.0", "POST /x HTTP/1.0\r\n"+host+"Transfer-Encoding: chunked\r\n\r\n"+body, 400),
 		no(rule, "chunked on HTTP/1.0, kept alive", "POST /x HTTP/1.0\r\n"+host+"Connection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n"+body, 400),
-		no(rule, "chunked and a length on HTTP/1.0", "POST /x HTTP/1.0\r\n"+host+"Connection: keep-alive\r\n"+length+"Transfer-Encoding: chunked\r\n\r\n"+body, 400),
-		no(rule, "chunked on GET beside a length", "GET /x HTTP/1.1\r\n"+host+length+"Transfer-Encoding: chunked\r\n\r\n"+body, 400),
+		hides(no(rule, "chunked and a length on HTTP/1.0", "POST /x HTTP/1.0\r\n"+host+"Connection: keep-alive\r\n"+behind+"Transfer-Encoding: chunked\r\n\r\n"+body, 400)),
+		hides(no(rule, "chunked on GET beside a length", "GET /x HTTP/1.1\r\n"+host+behind+"Transfer-Encoding: chunked\r\n\r\n"+body, 400)),
 		no(rule, "Connection names Transfer-Encoding", post("Connection: Transfer-Encoding\r\nTransfer-Encoding: chunked\r\n", body), 400),
-		no(rule, "Connection names Transfer-Encoding beside a length", post("Connection: close, transfer-encoding\r\n"+length+"Transfer-Encoding: chunked\r\n", body), 400),
+		hides(no(rule, "Connection names Transfer-Encoding beside a length", post("Connection: close, transfer-encoding\r\n"+behind+"Transfer-Encoding: chunked\r\n", body), 400)),
 		no(rule, "Connection names Content-Length", post("Connection: Content-Length\r\nContent-Length: 5\r\n", "hello"+smug), 400),
 		yes(rule, "chunked", post("Transfer-Encoding: chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), "POST /x @a.example =hello"),
 		yes(rule, "Chunked", post("tRANSFER-eNCODING: Chunked\r\n", "5\r\nhello\r\n0\r\n\r\n"), "POST /x @a.example =hello"),
@@ -149,7 +148,7 @@ func chunkCases() (all []kase) {
 	for _, f := range []string{"Content-Length: 1", "Transfer-Encoding: gzip", "Host: b.example", "Authorization: Basic eA==", "Cookie: a=b", "X-Forwarded-For: 6.6.6.6", "Content-Type: text/evil"} {
 		name, _, _ := strings.Cut(f, ":")
 		all = append(all, kase{name: name, rule: trailer, in: chunked("5\r\nhello\r\n0\r\n" + f + "\r\n\r\n"), refuse: true, either: true,
-			forward: []string{"POST /x @a.example =hello"}, never: []string{f}})
+			forward: []string{"POST /x @a.example =hello"}, not: []string{f}})
 	}
 	return all
 }
