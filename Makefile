@@ -48,13 +48,19 @@ bench: build ## weir, nginx and HAProxy as plain proxies in one run; results in 
 bench-quick: build ## the same in under 90 s
 	$(GO) run ./bench -quick
 
+conform: build ## malformed requests and hostile answers against weir, nginx and HAProxy; results in bench/conform
+	$(GO) run ./bench/conform
+
 tools: ## fetch what the suite needs beside Go: redis-server and curl
 	@sh .ci/tools redis-server curl
 
-bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy and wrk
+bench-conform: build ## malformed requests and hostile answers against weir, nginx and HAProxy; results in bench/conform
+	$(GO) run ./bench/conform
+
+tools: ## fetch what the harness needs beside Go: nginx, haproxy and wrk
 	@sh .ci/tools nginx haproxy wrk
 
 clean: ## remove what was built
 	rm -rf build coverage.out
 
-.PHONY: help wasm build run test race cover lint fuzz bench bench-quick tools bench-tools clean
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick conform tools bench-tools clean
