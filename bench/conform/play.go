@@ -36,7 +36,6 @@ func (r *result) be(v verdict, format string, args ...any) {
 
 // stage is a proxy with the origin behind it.
 type stage struct {
-	name     string
 	address  string
 	origin   *origin
 	patience time.Duration // for an answer

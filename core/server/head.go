@@ -35,10 +35,9 @@ func (c *conn) readHead(p *plan.Plan) (buf []byte, n, end int, err error) {
 	}
 	c.began = clock.Nano()
 	most := p.Limits.HeaderBytes
-	skipped := 0
-	for looked := 0; ; {
-		n = skipEmptyLines(buf, n, &skipped)
-		if n > 0 && (!wire.MayBegin(buf[0]) || buf[0] == '\r' && skipped == maxSkipped) {
+	for looked, lines := 0, emptyLines; ; {
+		n = skipEmptyLines(buf, n, &lines)
+		if n > 0 && (!wire.MayBegin(buf[0]) || buf[0] == '\r' && lines == 0) {
 			if buf[0] == handshakeRecord && !c.secure {
 				return buf, n, 0, errTLS
 			}
@@ -86,21 +85,21 @@ func (c *conn) wait(idle time.Duration) (buf []byte, n int, err error) {
 	return buf, n, nil
 }
 
-// skipEmptyLines drops the empty lines that some clients send after a body (RFC 9112 §2.2): two at most before a request,
-// however they come. skipped is how many bytes of them have been dropped.
-func skipEmptyLines(buf []byte, n int, skipped *int) int {
-	from := 0
-	for *skipped < maxSkipped && n >= from+2 && buf[from] == '\r' && buf[from+1] == '\n' {
-		from += 2
-		*skipped += 2
+// emptyLines is how many of them may stand before a request (RFC 9112 §2.2): some clients send one after a body.
+const emptyLines = 2
+
+// skipEmptyLines drops empty lines, as many as are left.
+func skipEmptyLines(buf []byte, n int, left *int) int {
+	skipped := 0
+	for *left > 0 && n >= skipped+2 && buf[skipped] == '\r' && buf[skipped+1] == '\n' {
+		skipped += 2
+		*left--
 	}
-	if from == 0 {
+	if skipped == 0 {
 		return n
 	}
-	return copy(buf, buf[from:n])
+	return copy(buf, buf[skipped:n])
 }
-
-const maxSkipped = 4 // bytes
 
 // readMore reads on within what is left of the time for a head; 0 is no limit.
 func (c *conn) readMore(p []byte, most time.Duration) (int, error) {
