@@ -55,6 +55,9 @@ bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAP
 bench-slow: build ## ordinary traffic through weir beside 1,000 slow clients
 	$(GO) run ./bench -slow
 
+conform: build ## malformed requests and hostile answers against weir, nginx and HAProxy; results in bench/conform
+	$(GO) run ./bench/conform
+
 tools: ## fetch what the suite needs beside Go: redis-server, curl, and pebble as a certificate authority
 	@GO='$(GO)' sh .ci/tools redis-server curl $(PEBBLE)
 
@@ -64,4 +67,4 @@ bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and 
 clean: ## remove what was built
 	rm -rf build coverage.out
 
-.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-slow tools bench-tools clean
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-slow conform tools bench-tools clean

@@ -40,7 +40,8 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 		HalfClose: s.Guards.HalfClose == config.HalfCloseServe,
 		Limits: wire.Limits{
 			HeaderBytes: int(s.Guards.HeaderBytes), Fields: s.Guards.HeaderFields, Target: wire.Defaults.Target,
-			Underscores: underscores[s.Guards.Underscores],
+			Underscores: underscores[s.Guards.Underscores], LenientLF: s.Guards.LenientLF,
+			RefuseSlashes: s.Guards.EncodedSlash == config.SlashRefuse, MergeSlashes: s.Guards.DoubleSlash == config.SlashMerge,
 		},
 	}
 	b.plan.refs.Store(1)

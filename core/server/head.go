@@ -35,15 +35,15 @@ func (c *conn) readHead(p *plan.Plan) (buf []byte, n, end int, err error) {
 	}
 	c.began = clock.Nano()
 	most := p.Limits.HeaderBytes
-	for looked := 0; ; {
-		n = skipEmptyLines(buf, n)
-		if n > 0 && !wire.MayBegin(buf[0]) {
+	for looked, lines := 0, emptyLines; ; {
+		n = skipEmptyLines(buf, n, &lines)
+		if n > 0 && (!wire.MayBegin(buf[0]) || buf[0] == '\r' && lines == 0) {
 			if buf[0] == handshakeRecord && !c.secure {
 				return buf, n, 0, errTLS
 			}
 			return buf, n, 0, errGarbage
 		}
-		if end, err = wire.HeadEnd(buf[:n], looked); end > most {
+		if end, err = p.Limits.HeadEnd(buf[:n], looked); end > most {
 			return buf, n, 0, errHeadTooLarge
 		} else if end > 0 || err != nil {
 			return buf, n, end, err
@@ -85,11 +85,15 @@ func (c *conn) wait(idle time.Duration) (buf []byte, n int, err error) {
 	return buf, n, nil
 }
 
-// skipEmptyLines drops the empty lines that some clients send after a body (RFC 9112 §2.2), two at most.
-func skipEmptyLines(buf []byte, n int) int {
+// emptyLines is how many of them may stand before a request (RFC 9112 §2.2): some clients send one after a body.
+const emptyLines = 2
+
+// skipEmptyLines drops empty lines, as many as are left.
+func skipEmptyLines(buf []byte, n int, left *int) int {
 	skipped := 0
-	for skipped < 4 && n >= skipped+2 && buf[skipped] == '\r' && buf[skipped+1] == '\n' {
+	for *left > 0 && n >= skipped+2 && buf[skipped] == '\r' && buf[skipped+1] == '\n' {
 		skipped += 2
+		*left--
 	}
 	if skipped == 0 {
 		return n

@@ -3,6 +3,7 @@ package wire
 import (
 	"errors"
 	"io"
+	"math"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -253,7 +254,7 @@ func (b *BodyReader) size(line []byte) error {
 	var n int64
 	i := 0
 	for ; i < len(line) && hexDigit[line[i]] != 0xff; i++ {
-		if i == 16 || n > 1<<58 {
+		if i == 16 || n > math.MaxInt64>>4 {
 			return bad
 		}
 		n = n<<4 | int64(hexDigit[line[i]])

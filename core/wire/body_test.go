@@ -138,6 +138,7 @@ func TestChunks(t *testing.T) {
 	f("A\r\n0123456789\r\n"+end, "0123456789 {} ")
 	f("00000000000000aA\r\n"+strings.Repeat("x", 0xaa)+"\r\n"+end, strings.Repeat("x", 0xaa)+" {} ")
 	f("000000000000000001\r\nx\r\n"+end, refused)
+	f("7fffffffffffffff\r\nx", "x {} body_truncated")
 	f("8000000000000000\r\nx\r\n"+end, refused)
 	f("ffffffffffffffff\r\nx\r\n"+end, refused)
 	f("10000000000000001\r\nx\r\n"+end, refused)

@@ -21,12 +21,17 @@ const (
 	PassUnderscores
 )
 
-// Limits bound a head. The zero value is not useful; see Defaults.
+// Limits bound a head, and say what is done with forms that some clients have and not all servers. The zero value is not
+// useful; see Defaults.
 type Limits struct {
 	HeaderBytes int // of the whole head, request line and end included
 	Fields      int
 	Target      int
 	Underscores Underscores
+
+	LenientLF     bool // a bare LF ends a line of a head, too; the connection is not used again after one
+	RefuseSlashes bool // encoded slashes and backslashes in a path are refused
+	MergeSlashes  bool // slashes that follow one another in a path are made one
 }
 
 // Defaults are the limits of a node whose configuration says nothing.
@@ -64,7 +69,8 @@ type framing struct {
 	trailer   bool // the section follows a body
 	lines     int
 	length    int64 // Content-Length, -1 without
-	repaired  bool  // it was repeated, or had leading zeros: the sender is not to be trusted with another message
+	lengths   int
+	repaired  bool // it was repeated, or had leading zeros: the sender is not to be trusted with another message
 	chunked   bool
 	codings   int
 	hosts     int
@@ -84,7 +90,13 @@ type framing struct {
 
 // HeadEnd finds the end of the head that begins at buf[0], looking from offset from on. 0 and no error: not there yet.
 // A line that ends in a bare LF is told at once, or a client that sends only those would hang until its deadline.
-func HeadEnd(buf []byte, from int) (int, error) {
+func HeadEnd(buf []byte, from int) (int, error) { return Defaults.HeadEnd(buf, from) }
+
+// HeadEnd is the function of that name under l: with LenientLF, a bare LF ends a line and an empty one the head.
+func (l *Limits) HeadEnd(buf []byte, from int) (int, error) {
+	if l.LenientLF {
+		return lenientEnd(buf, from), nil
+	}
 	at := max(from-3, 0)
 	if i := bytes.Index(buf[at:], []byte("\r\n\r\n")); i >= 0 {
 		return at + i + 4, nil
@@ -100,6 +112,43 @@ func HeadEnd(buf []byte, from int) (int, error) {
 		}
 		i++
 	}
+}
+
+func lenientEnd(buf []byte, from int) int {
+	for i := max(from-3, 0); ; {
+		j := bytes.IndexByte(buf[i:], '\n')
+		if j < 0 {
+			return 0
+		}
+		i += j + 1
+		switch {
+		case i < len(buf) && buf[i] == '\n':
+			return i + 1
+		case i+1 < len(buf) && buf[i] == '\r' && buf[i+1] == '\n':
+			return i + 2
+		}
+	}
+}
+
+// canonical gives head with every line ended by CRLF, and whether that made it another one.
+func canonical(head []byte) ([]byte, bool) {
+	bare := 0
+	for i, c := range head {
+		if c == '\n' && (i == 0 || head[i-1] != '\r') {
+			bare++
+		}
+	}
+	if bare == 0 {
+		return head, false
+	}
+	out := make([]byte, 0, len(head)+bare)
+	for i, c := range head {
+		if c == '\n' && (i == 0 || head[i-1] != '\r') {
+			out = append(out, '\r')
+		}
+		out = append(out, c)
+	}
+	return out, true
 }
 
 // MayBegin reports whether a request can begin with c: what can't is told before its first line is whole.
@@ -212,7 +261,8 @@ func length(fr *framing, value []byte) error {
 	if fr.length >= 0 && fr.length != n {
 		return errLengths
 	}
-	fr.repaired = fr.repaired || fr.length >= 0 || value[0] == '0' && len(value) > 1
+	fr.lengths++
+	fr.repaired = fr.repaired || fr.lengths > 1 || value[0] == '0' && len(value) > 1
 	fr.length = n
 	return nil
 }

@@ -10,21 +10,32 @@ import (
 // is routed on and forwarded: unreserved characters decoded, the digits of other encodings in capitals, dot segments
 // removed (RFC 3986 §6.2.2). Encoded slashes and backslashes stay as they are, byte for byte, and separate nothing. What a
 // second decoding would turn into another path is refused.
-func Normalise(r *exchange.Request) error {
+func Normalise(r *exchange.Request) error { return normalise(r, &Defaults) }
+
+// normalise is Normalise under lim, which may refuse encoded slashes and merge plain ones. They are merged before dots are
+// removed, as the servers do that merge: of "/a//../b" nothing is left but "/b".
+func normalise(r *exchange.Request, lim *Limits) error {
 	t := r.Target
 	path, query := t, []byte(nil)
 	if i := bytes.IndexByte(t, '?'); i >= 0 {
 		path, query = t[:i], t[i+1:]
 	}
 	r.Path, r.Query = path, query
-	if bytes.IndexByte(path, '%') < 0 && !bytes.Contains(path, slashDot) {
+	if bytes.IndexByte(path, '\\') >= 0 { // some readers take it for a slash
+		return errTarget
+	}
+	merge := lim.MergeSlashes && bytes.Contains(path, slashes)
+	if bytes.IndexByte(path, '%') < 0 && !bytes.Contains(path, slashDot) && !merge {
 		return nil
 	}
 	// Decoding and removing segments only shorten, so the new target fits into a copy of the old.
 	buf := r.Header.Keep(t)
-	n, err := decode(buf[:len(path)])
+	n, err := decode(buf[:len(path)], lim.RefuseSlashes)
 	if err != nil {
 		return err
+	}
+	if merge {
+		n = mergeSlashes(buf[:n])
 	}
 	if n, err = removeDots(buf[:n]); err != nil {
 		return err
@@ -40,10 +51,24 @@ func Normalise(r *exchange.Request) error {
 	return nil
 }
 
-var slashDot = []byte("/.")
+var (
+	slashDot = []byte("/.")
+	slashes  = []byte("//")
+)
+
+func mergeSlashes(p []byte) int {
+	w := 0
+	for i, c := range p {
+		if c != '/' || i == 0 || p[i-1] != '/' {
+			p[w] = c
+			w++
+		}
+	}
+	return w
+}
 
 // decode decodes unreserved characters in place and checks the rest of the percent-encodings.
-func decode(p []byte) (int, error) {
+func decode(p []byte, refuseSlashes bool) (int, error) {
 	w := 0
 	for i := 0; i < len(p); i++ {
 		if p[i] != '%' {
@@ -66,6 +91,9 @@ func decode(p []byte) (int, error) {
 			p[w] = c
 			w++
 		case c == '/' || c == '\\':
+			if refuseSlashes {
+				return 0, errTarget
+			}
 			w += copy(p[w:], p[i:i+3])
 		default:
 			p[w], p[w+1], p[w+2] = '%', capital[hi], capital[lo]

@@ -26,15 +26,18 @@ type Framing struct {
 // ParseRequest reads a whole head, as HeadEnd found it, into r, whose fields become views of head. secure says that the
 // connection is TLS. Connection-level fields are used up here: r.Header holds what may go to an upstream and nothing else.
 func ParseRequest(head []byte, secure bool, lim *Limits, r *exchange.Request) (Framing, error) {
+	var fr framing
+	if lim.LenientLF {
+		head, fr.repaired = canonical(head)
+	}
 	i, err := requestLine(head, lim, r)
 	if err != nil {
 		return Framing{}, err
 	}
-	var fr framing
 	if err := fields(head, i, lim, &r.Header, &fr); err != nil {
 		return Framing{}, err
 	}
-	if err := authority(r, &fr, secure); err != nil {
+	if err := authority(r, &fr, secure, lim); err != nil {
 		return Framing{}, err
 	}
 	return frame(r, &fr)
@@ -78,7 +81,7 @@ func requestLine(b []byte, lim *Limits, r *exchange.Request) (int, error) {
 }
 
 // authority settles the host and the target's form (RFC 9112 §3.2, §3.3).
-func authority(r *exchange.Request, fr *framing, secure bool) error {
+func authority(r *exchange.Request, fr *framing, secure bool, lim *Limits) error {
 	if fr.hosts > 1 || fr.hosts == 0 && r.Version != exchange.HTTP10 {
 		return errHost
 	}
@@ -116,7 +119,7 @@ func authority(r *exchange.Request, fr *framing, secure bool) error {
 		}
 		r.Target = rest
 	}
-	return Normalise(r)
+	return normalise(r, lim)
 }
 
 var asterisk = []byte("*")

@@ -57,9 +57,96 @@ func TestRequestLimits(t *testing.T) {
 	f(Defaults, true, to("http://a/b"), bad)
 }
 
+// TestLenientLF: a bare LF ends a line where the option says so, what is made of the head is canonical, and the connection
+// is not used again. Nothing else is forgiven.
+func TestLenientLF(t *testing.T) {
+	lenient := Defaults
+	lenient.LenientLF = true
+	f := func(in, want string) {
+		t.Helper()
+		if got := parseShow(in, false, &lenient); got != want {
+			t.Errorf("%q\n got %s\nwant %s", in, got, want)
+		}
+	}
+	const want = plainGET + " close {X: b}"
+	f("GET / HTTP/1.1\nHost: a\nX: b\n\n", want)
+	f("GET / HTTP/1.1\nHost: a\r\nX: b\r\n\r\n", want)
+	f("GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", want)
+	f("GET / HTTP/1.1\r\nHost: a\r\nX: b\n\r\n", want)
+	f("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\n", want)
+	f("GET / HTTP/1.1\nHost: a\nX: b\n\nGET /next HTTP/1.1\r\n\r\n", want)
+	f("GET / HTTP/1.1\r\nHost: a\r\nX: b\r\n\r\n", plainGET+" {X: b}")
+	f("POST / HTTP/1.1\nHost: a\nTransfer-Encoding: chunked\n\n", "POST / @a chunked close")
+	f("GET / HTTP/1.1\nHost: a\n", "more")
+	f("GET / HTTP/1.1\nHost: a\n\r", "more")
+	f("GET / HTTP/1.1\nHost: a\rX: b\n\n", bad)
+	f("GET / HTTP/1.1\nHost: a\r\r\n\n", bad)
+	f("GET / HTTP/1.1\nHost: a\n X: b\n\n", bad)
+	f("GET / HTTP/1.1\nHost: a\nX: b\x00\n\n", bad)
+	f("\n", "more")
+	f("\n\n", bad)
+	// The end is found wherever the search goes on.
+	for _, in := range []string{"GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\nHost: a\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\n\r\n"} {
+		for from := range len(in) {
+			if n, err := lenient.HeadEnd([]byte(in+"x\n\n"), from); n != len(in) || err != nil {
+				t.Errorf("%q from %d: %d %v", in, from, n, err)
+			}
+			if n, _ := lenient.HeadEnd([]byte(in)[:from], from/2); n != 0 {
+				t.Errorf("%q ends at %d", in[:from], n)
+			}
+		}
+	}
+	// What is accepted without the option means the same with it.
+	for _, c := range append(messages[:len(messages):len(messages)], targets...) {
+		if c.want != bad {
+			f(c.in, c.want)
+		}
+	}
+}
+
+// TestSlashes: what the options on slashes refuse and merge, and that they change nothing else.
+func TestSlashes(t *testing.T) {
+	refuse, merge := Defaults, Defaults
+	refuse.RefuseSlashes, merge.MergeSlashes = true, true
+	f := func(lim Limits, target, want string) {
+		t.Helper()
+		if want != bad {
+			want = "GET " + want + " @a"
+		}
+		if got := parseShow(to(target), false, &lim); got != want {
+			t.Errorf("%q\n got %s\nwant %s", target, got, want)
+		}
+	}
+	f(refuse, "/a%2fb", bad)
+	f(refuse, "/a%2Fb", bad)
+	f(refuse, "/a%5cb", bad)
+	f(refuse, "/%2f", bad)
+	f(refuse, "/a?b=%2f%5C", "/a?b=%2f%5C")
+	f(refuse, "/a//b/%41", "/a//b/A")
+	f(merge, "//a///b//", "/a/b/")
+	f(merge, "//", "/")
+	f(merge, "////?//", "/?//")
+	f(merge, "/a//../b", "/b")
+	f(merge, "/a//..//b", "/b")
+	f(merge, "/a/%2e//b", "/a/b")
+	f(merge, "/a/b", "/a/b")
+	f(merge, "/a%2f/b%2f%2fc", "/a%2f/b%2f%2fc")
+	f(merge, "http://a//b", "/b")
+	f(merge, "/a//b?c//d", "/a/b?c//d")
+	for _, lim := range []Limits{refuse, merge} { // no option changes what has no such slashes
+		for _, c := range targets {
+			if !strings.Contains(c.in, "//") && !strings.Contains(strings.ToLower(c.in), "%2f") && !strings.Contains(strings.ToLower(c.in), "%5c") {
+				if got := parseShow(c.in, false, &lim); got != c.want {
+					t.Errorf("%s: %s, want %s", c.name, got, c.want)
+				}
+			}
+		}
+	}
+}
+
 // parseShow gives the corpus' text of what in means.
 func parseShow(in string, secure bool, lim *Limits) string {
-	end, err := HeadEnd([]byte(in), 0)
+	end, err := lim.HeadEnd([]byte(in), 0)
 	if err == nil && end == 0 {
 		return "more"
 	}

@@ -21,7 +21,7 @@ func ParseResponse(head []byte, method []byte, lim *Limits, r *exchange.Response
 	f := Framing{Close: fr.close || fr.repaired || r.Version == exchange.HTTP10 && !fr.keepAlive}
 	r.Declared = fr.length
 	switch {
-	case fr.codings > 1, fr.chunked && (fr.length >= 0 || r.Version == exchange.HTTP10):
+	case fr.codings > 1, fr.lengths > 1, fr.chunked && (fr.length >= 0 || r.Version == exchange.HTTP10):
 		return f, errResponse
 	case r.Status < 200 && (fr.codings > 0 || fr.length >= 0):
 		return f, errResponse // a sender that frames a body here sends one (RFC 9112 §6.1, §6.2)

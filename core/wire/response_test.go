@@ -54,7 +54,9 @@ var answers = []example{
 	{"short", "HTTP/1.1\r\n\r\n", "bad"},
 
 	// Framing.
-	{"length twice, equal", ok("Content-Length: 5\r\nContent-Length: 5\r\n"), "200 OK fixed=5 close"},
+	{"length twice, equal", ok("Content-Length: 5\r\nContent-Length: 5\r\n"), "bad"},
+	{"length thrice, equal", ok("Content-Length: 0\r\nContent-Length: 0\r\nContent-Length: 0\r\n"), "bad"},
+	{"length with leading zeros", ok("Content-Length: 005\r\n"), "200 OK fixed=5 close"},
 	{"length twice, differing", ok("Content-Length: 5\r\nContent-Length: 6\r\n"), "bad"},
 	{"length list", ok("Content-Length: 5, 5\r\n"), "bad"},
 	{"length negative", ok("Content-Length: -5\r\n"), "bad"},

@@ -31,10 +31,10 @@ var valueByte = func() (t [256]bool) {
 }()
 
 // targetByte marks the bytes that may stand in a request target: visible ASCII but the fragment mark, which no target
-// has (RFC 9112 §3.2), and the backslash, which some readers take for a slash.
+// has (RFC 9112 §3.2). What else may not stand in a path is refused there: browsers send backslashes in queries.
 var targetByte = func() (t [256]bool) {
 	for c := 0x21; c < 0x7f; c++ {
-		t[c] = c != '#' && c != '\\'
+		t[c] = c != '#'
 	}
 	return t
 }()
