@@ -4,8 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/node"
 )
 
 func TestVia(t *testing.T) {
@@ -121,4 +123,29 @@ func TestMethodsThatAPathLacks(t *testing.T) {
 	f("DELETE", "/nothing", 404, "")
 	f("TRACE", "/all/1", 405, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 	wantRecord(t, r, fault.MethodRefused, `"method":"PATCH"`)
+}
+
+// TestPathsOfTheConfiguration: what is written in another form than requests have means the same, and what no request could
+// have is told.
+func TestPathsOfTheConfiguration(t *testing.T) {
+	r := through(t, strings.Replace(logged, "routes:", `routes:
+  - {name: strip, match: {path: "/caf%c3%a9/*"}, auth: none, strip_prefix: "/%63afé", upstream: api}
+  - {name: put, match: {path: /put}, auth: none, rewrite: {path: "/ü/%41"}, upstream: api}`, 1), mirror)
+	for path, want := range map[string]string{"/caf%C3%A9/x?y": "/x?y", "/put?z": "/%C3%BC/A?z"} {
+		if _, _, head := r.Get(path); !strings.HasPrefix(head, "GET "+want+" ") {
+			t.Errorf("%s: %q", path, head)
+		}
+	}
+	s, err := config.Parse("weir.yaml", []byte(strings.Replace(strings.Replace(logged, "${UPSTREAM}", "127.0.0.1:1", 1), "routes:", `routes:
+  - {name: strip, match: {path: "/a/%2e%2E/*"}, auth: none, strip_prefix: "/a/%2e%2E", upstream: api}
+  - {name: put, match: {path: /put}, auth: none, rewrite: {path: "/%zz"}, upstream: api}`, 1)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = node.Check(s, nil)
+	for _, want := range []string{"strip_prefix: never matches", "rewrite.path: never matches", "path \"/a/%2e%2E/*\": never matches"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("not told: %s\n%v", want, err)
+		}
+	}
 }

@@ -128,10 +128,10 @@ func (b *builder) route(c *config.Route, r *Route) {
 	r.Auth = b.auth(c.Auth)
 	r.Require, r.Templates = b.policy(c)
 	if c.StripPrefix != "" {
-		r.Rewrite = &Rewrite{Strip: c.StripPrefix}
+		r.Rewrite = &Rewrite{Strip: b.path(c.Pos, "strip_prefix", c.StripPrefix)}
 	}
 	if c.Rewrite != nil {
-		r.Rewrite = &Rewrite{Path: c.Rewrite.Path}
+		r.Rewrite = &Rewrite{Path: b.path(c.Rewrite.Pos, "rewrite.path", c.Rewrite.Path)}
 	}
 	switch c.Host {
 	case config.HostPreserve, "":
@@ -146,6 +146,15 @@ func (b *builder) route(c *config.Route, r *Route) {
 	r.Mirror = b.mirror(c)
 	r.Respond = respond(c)
 	b.chain(c, r)
+}
+
+// path brings a path of the configuration into the form that requests' paths have.
+func (b *builder) path(at config.Pos, key, path string) string {
+	out, err := route.Normal(path)
+	if err != nil {
+		b.fail(at, "%s: %w", key, err)
+	}
+	return out
 }
 
 // allowed is the methods of a route as Allow lists them; of one that takes all, those that servers know.

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"time"
 
@@ -113,7 +114,11 @@ type Rewrite struct {
 
 // Apply changes r's target. The query stays.
 func (w *Rewrite) Apply(r *exchange.Request) {
-	n := len(r.Path)
+	n := bytes.IndexByte(r.Target, '?')
+	if n < 0 {
+		n = len(r.Target)
+	}
+	r.Path = r.Target[:n] // a filter may have set the one without the other, and this one is sent
 	switch {
 	case w.Path != "":
 		r.Target = r.Header.KeepBoth(w.Path, r.Target[n:])

@@ -21,6 +21,8 @@ var (
 	errMethod = fault.New(fault.GuestFailed, "a filter made a method that can't be sent")
 	errTarget = fault.New(fault.GuestFailed, "a filter made a target that can't be sent")
 	errHost   = fault.New(fault.GuestFailed, "a filter made a host that can't be sent")
+
+	errUpgrade = fault.New(fault.GuestFailed, "a filter made a handshake that the client has not begun")
 )
 
 // looped refuses what goes round in circles. Only the name in Via can tell.
@@ -38,10 +40,12 @@ func (w *walk) sendable() error {
 	if len(w.rt.Chain) == 0 {
 		return nil
 	}
-	if r.Upgrade && (!w.upgrade || string(r.Method) != "GET") {
-		r.Upgrade = false
+	if r.Upgrade && string(r.Method) != "GET" {
+		r.Upgrade = false // with another method it is no handshake, and still a request
 	}
 	switch {
+	case r.Upgrade && !w.upgrade:
+		return errUpgrade
 	case !validMethod(r.Method):
 		return errMethod
 	case !validTarget(r.Target, r.Method):

@@ -148,6 +148,22 @@ func parseSegment(s string) (segment, error) {
 	return segment{s, false}, err
 }
 
+// Normal gives a path of the configuration the form that it has in requests; encoded slashes get capitals. An error says that
+// no request has such a path.
+func Normal(path string) (string, error) {
+	all := strings.Split(path, "/")
+	for i, s := range all {
+		var err error
+		if all[i], err = normal(s); err != nil {
+			return "", err
+		}
+		if s == "." || s == ".." {
+			return "", errDots
+		}
+	}
+	return strings.Join(all, "/"), nil
+}
+
 // normal gives a segment the form that it has in a request: what is beyond ASCII comes percent-encoded, what need not be
 // encoded comes plain.
 func normal(s string) (string, error) {

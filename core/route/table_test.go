@@ -472,6 +472,21 @@ func TestPatternsAreNormal(t *testing.T) {
 	g("/"+strings.Repeat("a", 255)+"%2F", errLong)
 }
 
+func TestNormal(t *testing.T) {
+	f := func(path, want string) {
+		t.Helper()
+		if got, err := Normal(path); got != want || (err != nil) != (want == "") {
+			t.Errorf("%q: %q %v", path, got, err)
+		}
+	}
+	f("/%61/é/%c3%a9/", "/a/%C3%A9/%C3%A9/")
+	f("/a%2fb", "/a%2Fb")
+	f("/", "/")
+	f("/a/../b", "")
+	f("/a/%2e", "")
+	f("/%zz", "")
+}
+
 func TestPreflights(t *testing.T) {
 	table := MustCompile(t,
 		Match{Path: "/v1/*", Methods: []string{"GET", "POST"}, Headers: []HeaderMatch{{"X-Version", "1"}}, Preflights: true},
