@@ -2,6 +2,7 @@ package certs_test
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"os"
 	"strconv"
@@ -119,14 +120,40 @@ func TestCheckAsksNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.OpenListener(certs.ListenerOptions{ACME: a, Tickets: keys}).Close()
+	l := r.OpenListener(certs.ListenerOptions{ACME: a, Tickets: keys})
+	// Two looks later, for that is when another file has been taken.
+	ca := coretest.NewAuthority(t)
+	defer r.pair("x", ca.Issue([]string{"x"}, nil, nil)).Close()
+	next := ca.Issue([]string{"y"}, nil, nil)
+	r.write("x.crt", next.Cert)
+	r.write("x.key", next.Key)
+	r.eventually("files are looked at", func() bool { return strings.Contains(fmt.Sprint(r.List()), "[y]") })
+	for _, name := range []string{"x.crt", "x.key"} {
+		if err := os.Remove(r.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.Close()
 	if all, err := os.ReadDir(r.dir); err != nil || len(all) != 0 {
 		t.Error(all, err)
 	}
 	if _, err := r.OpenACME(certs.ACMEOptions{Domains: []string{"a.example"}, Dir: r.path("acme"), CA: r.path("none")}); err == nil {
 		t.Error("roots that are not there were opened")
 	}
-	if r.log.String() != "" {
-		t.Error(r.log)
+}
+
+// TestWaitingName: a name that will have a certificate is not served another's.
+func TestWaitingName(t *testing.T) {
+	r := newRig(t)
+	ca := coretest.NewAuthority(t)
+	a, err := r.OpenACME(certs.ACMEOptions{Domains: []string{"a.example"}, Directory: "https://127.0.0.1:1/dir", Dir: r.path("acme"), TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, _ := r.listen(certs.ListenerOptions{ACME: a, Pairs: []*certs.Pair{r.pair("b", ca.Issue([]string{"b.example", "*.example"}, nil, nil))}})
+	for name, want := range map[string]bool{"a.example": false, "b.example": true, "c.example": true, "other": true} {
+		if _, err := serial(address, name); (err == nil) != want {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }

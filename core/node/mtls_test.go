@@ -123,7 +123,7 @@ func TestMutualTLSExpires(t *testing.T) {
 	server := ca.Issue([]string{"s"}, nil, nil)
 	r := coretest.Start(t, mutual, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}),
 		coretest.Options{Files: map[string]string{"s.crt": server.Cert, "s.key": server.Key, "clients.pem": ca.PEM, "secret": hmacSecret}})
-	short := ca.Issue([]string{"short"}, nil, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(3 * time.Second) })
+	short := ca.Issue([]string{"short"}, nil, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(5 * time.Second) })
 	c, err := dialTLS(r, &tls.Config{ServerName: "s", Certificates: []tls.Certificate{short.Pair(t)}})
 	if err != nil {
 		t.Fatal(err)
