@@ -113,6 +113,9 @@ func compareStreams(t *testing.T, in []byte) {
 	if bytes.IndexByte(in, '%') >= 0 {
 		return // net/url refuses what we let pass in queries; it is compared by FuzzDifferential
 	}
+	if bytes.Contains(bytes.ToLower(in), []byte("\ntrailer:")) {
+		return // net/http refuses what some announce; the field ends here, unread
+	}
 	there := readStreamStd(in)
 	for i, m := range here {
 		if i >= len(there) {
