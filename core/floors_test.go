@@ -20,6 +20,7 @@ var floors = []string{
 	"netio socket",
 	"config exchange",
 	"filter wire",
+	"h2",
 	"route upstream wasm identity limit observe certs",
 	"plan",
 	"proxy",
@@ -40,6 +41,7 @@ var only = map[string]string{
 	"github.com/mholt/acmez":             "certs",
 	"go.uber.org/zap":                    "certs",
 	"net/http":                           "admin certs",
+	"golang.org/x/net/http2":             "h2",
 }
 
 // beside may be imported by tests only, and imports what it likes.

@@ -18,6 +18,7 @@ func lengthCases() (all []kase) {
 	return append(all,
 		no(rule, "two that differ", post("Content-Length: 5\r\nContent-Length: 6\r\n", "hello"+smug), 400),
 		hides(no(rule, "two that differ, the greater first", post(behind+"Content-Length: 5\r\n", "hello"+smug), 400)),
+		no(rule, "two that are equal in other digits", post("Content-Length: 5\r\nContent-Length: 05\r\n", "hello"+smug), 400),
 		no(rule, "two, one bad", post("Content-Length: 5\r\nContent-Length: x\r\n", "hello"+smug), 400),
 		no(rule, "two that differ in case", post("Content-Length: 5\r\ncontent-length: 0\r\n", "hello"+smug), 400),
 		either(rule, "two that are equal", post("Content-Length: 5\r\nContent-Length: 5\r\n", "hello"), 0, "POST /x @a.example =hello"),

@@ -98,44 +98,52 @@ func (o *origin) serve(v *visit) {
 
 // read answers what is whole in v.buf, and reports whether the connection goes on.
 func (o *origin) read(v *visit) bool {
-	for len(v.buf) > 0 {
-		if v.tunnel {
-			o.mu.Lock()
-			got := string(v.buf)
-			o.seen = append(o.seen, arrival{message: message{method: "TUNNEL", target: got}, state: whole, raw: got})
-			v.buf = nil
-			o.mu.Unlock()
-			_, err := io.WriteString(v, got)
-			return err == nil
-		}
-		m, n, s := readRequest(v.buf)
-		if s == partial {
-			if m.get("Expect") != "" && !v.asked {
-				v.asked = true
-				_, _ = io.WriteString(v, "HTTP/1.1 100 Continue\r\n\r\n")
-			}
+	for {
+		m, s, a := o.next(v)
+		switch {
+		case s == partial:
 			return true
-		}
-		if s == broken {
-			n = len(v.buf)
-		}
-		o.mu.Lock()
-		o.seen = append(o.seen, arrival{message: m, state: s, raw: string(v.buf[:n])})
-		v.buf, v.asked = v.buf[n:], false
-		a := o.script[m.target]
-		o.mu.Unlock()
-		if s == broken {
+		case s == broken:
 			_, _ = io.WriteString(v, "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 			return false
-		}
-		if !o.answer(v, &m, a) {
+		case !o.answer(v, &m, a):
 			return false
 		}
 	}
-	return true
+}
+
+// next takes the next message off v.buf and records it, with the script that answers it.
+func (o *origin) next(v *visit) (m message, s state, a *answer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := len(v.buf)
+	switch {
+	case n == 0:
+		return m, partial, nil
+	case v.tunnel:
+		m, s = message{method: "TUNNEL", target: string(v.buf)}, whole
+	default:
+		if m, n, s = readRequest(v.buf); s == broken {
+			n = len(v.buf)
+		}
+	}
+	if s == partial {
+		if m.get("Expect") != "" && !v.asked {
+			v.asked = true
+			_, _ = io.WriteString(v, "HTTP/1.1 100 Continue\r\n\r\n")
+		}
+		return m, partial, nil
+	}
+	o.seen = append(o.seen, arrival{message: m, state: s, raw: string(v.buf[:n])})
+	v.buf, v.asked = v.buf[n:], false
+	return m, s, o.script[m.target]
 }
 
 func (o *origin) answer(v *visit, m *message, a *answer) bool {
+	if m.method == "TUNNEL" {
+		_, err := io.WriteString(v, m.target)
+		return err == nil
+	}
 	if a != nil {
 		o.mu.Lock()
 		v.late = a.late
@@ -143,7 +151,9 @@ func (o *origin) answer(v *visit, m *message, a *answer) bool {
 		return a.send(v)
 	}
 	if m.target == "/tunnel" && strings.EqualFold(m.get("Upgrade"), "websocket") {
+		o.mu.Lock()
 		v.tunnel = true
+		o.mu.Unlock()
 		_, err := io.WriteString(v, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n")
 		return err == nil
 	}

@@ -152,6 +152,7 @@ var messages = []example{
 	{"length with leading zeros is repaired", post("Content-Length: 0005\r\n"), "POST / @a fixed=5 close"},
 	{"length twice, equal, is repaired", post("Content-Length: 5\r\nContent-Length: 5\r\n"), "POST / @a fixed=5 close"},
 	{"length twice, differing", post("Content-Length: 5\r\nContent-Length: 6\r\n"), bad},
+	{"length twice, equal in other digits", post("Content-Length: 5\r\nContent-Length: 05\r\n"), bad},
 	{"length twice, one bad", post("Content-Length: 5\r\nContent-Length: x\r\n"), bad},
 
 	// Transfer-Encoding.

@@ -70,6 +70,7 @@ type framing struct {
 	lines     int
 	length    int64 // Content-Length, -1 without
 	lengths   int
+	digits    []byte // of the first
 	repaired  bool // it was repeated, or had leading zeros: the sender is not to be trusted with another message
 	chunked   bool
 	codings   int
@@ -252,15 +253,16 @@ func field(h *exchange.Header, fr *framing, name, value, raw []byte) error {
 	return nil
 }
 
-// length files a Content-Length: digits only, no overflow (RFC 9110 §8.6). A repeated one may only repeat.
+// length files a Content-Length: digits only, no overflow (RFC 9110 §8.6). A repeated one may only repeat, digit by digit.
 func length(fr *framing, value []byte) error {
 	n, ok := parseLength(value)
 	if !ok {
 		return errLength
 	}
-	if fr.length >= 0 && fr.length != n {
+	if fr.lengths > 0 && !bytes.Equal(fr.digits, value) {
 		return errLengths
 	}
+	fr.digits = value
 	fr.lengths++
 	fr.repaired = fr.repaired || fr.lengths > 1 || value[0] == '0' && len(value) > 1
 	fr.length = n

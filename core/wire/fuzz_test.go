@@ -181,7 +181,8 @@ func compareStd(t *testing.T, head []byte, r *exchange.Request, fr Framing) {
 	if err != nil {
 		// A "%" in a query that begins no encoding is no error to us: nobody routes on it, and it is forwarded as it is.
 		// net/url wants the target's host to be an address by its own reading of ports and brackets, as we do of Host.
-		if s := err.Error(); strings.Contains(s, "invalid URL escape") {
+		// What Trailer announces is no matter: the field ends here, and the trailer section is read by its own rules.
+		if s := err.Error(); strings.Contains(s, "invalid URL escape") || strings.Contains(s, "bad trailer key") {
 			return
 		}
 		t.Fatalf("%q: net/http: %v", head, err)
@@ -203,8 +204,8 @@ func compareFast(t *testing.T, head []byte, r *exchange.Request, fr Framing) {
 	var q fasthttp.RequestHeader
 	q.DisableNormalizing()
 	if err := q.Read(bufio.NewReaderSize(bytes.NewReader(head), len(head)+64)); err != nil {
-		// fasthttp refuses repeated lengths, also equal ones, and bytes in names' values that we let pass.
-		if fr.Close && bytes.Count(bytes.ToLower(head), []byte("\ncontent-length:")) > 1 {
+		// fasthttp refuses repeated lengths, also equal ones, and some of what a Trailer field may announce.
+		if strings.Contains(err.Error(), "forbidden trailer") || fr.Close && bytes.Count(bytes.ToLower(head), []byte("\ncontent-length:")) > 1 {
 			return
 		}
 		t.Fatalf("%q: fasthttp: %v", head, err)
