@@ -19,20 +19,6 @@ import (
 	"github.com/weirproxy/weir/core/coretest"
 )
 
-// times is how often a test does what it does: a few times in the suite, or what the variable says.
-func times(t *testing.T, variable string, few int) int {
-	t.Helper()
-	s := os.Getenv(variable)
-	if s == "" {
-		return few
-	}
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
 // reload asks for one and waits for its end.
 func (p *process) reload(admin string) {
 	p.t.Helper()
@@ -44,7 +30,7 @@ func (p *process) reload(admin string) {
 // TestReloadsLeaveNothing reloads again and again, each time with another filter's configuration, and looks at what is left of
 // the second half of them. WEIR_RELOADS sets how often.
 func TestReloadsLeaveNothing(t *testing.T) {
-	n := times(t, "WEIR_RELOADS", 60)
+	n := coretest.Times(t, "WEIR_RELOADS", 60)
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer up.Close()
 	dir := t.TempDir()
@@ -108,7 +94,7 @@ routes:
 // while reloads are asked for, and whole folders that are swapped by a link as Kubernetes does it: what is served is always
 // one whole configuration, and requests do not fail meanwhile. WEIR_MUTATIONS sets how many of each.
 func TestBrokenFiles(t *testing.T) {
-	n := times(t, "WEIR_MUTATIONS", 40)
+	n := coretest.Times(t, "WEIR_MUTATIONS", 40)
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }))
 	defer up.Close()
 	dir, address, admin := t.TempDir(), freeAddress(t), freeAddress(t)

@@ -5,7 +5,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -16,20 +15,6 @@ import (
 
 	"github.com/weirproxy/weir/core/coretest"
 )
-
-// lasting is how long a test's load lasts: short in the suite, or what the variable says.
-func lasting(t *testing.T, variable string, short time.Duration) time.Duration {
-	t.Helper()
-	s := os.Getenv(variable)
-	if s == "" {
-		return short
-	}
-	d, err := time.ParseDuration(s)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
 
 // startNode runs weir with a configuration in which @ADDRESS@ and @ADMIN@ stand for its own addresses, and waits until it
 // listens.
@@ -46,7 +31,7 @@ func startNode(t *testing.T, env []string, yaml string) (p *process, address, ad
 // TestOverload offers three times what an upstream can serve, at a constant rate: it is kept as busy as it can be, who is
 // served is served soon, and when the load is gone so is what it did. WEIR_OVERLOAD sets how long it lasts.
 func TestOverload(t *testing.T) {
-	length := lasting(t, "WEIR_OVERLOAD", 3*time.Second)
+	length := coretest.Lasting(t, "WEIR_OVERLOAD", 3*time.Second)
 	const places, cost = 20, 50 * time.Millisecond
 	up := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(cost) }))
 	defer up.Close()
@@ -124,13 +109,7 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 // TestMemoryCap floods a node that may use 256 MiB, as a control group of that size makes it be, with connections, heads that do
 // not end and bodies that nobody takes: it stays within, and serves when they have gone. WEIR_FLOOD sets how many of each.
 func TestMemoryCap(t *testing.T) {
-	n := 1500
-	if s := os.Getenv("WEIR_FLOOD"); s != "" {
-		var err error
-		if n, err = strconv.Atoi(s); err != nil {
-			t.Fatal(err)
-		}
-	}
+	n := coretest.Times(t, "WEIR_FLOOD", 1500)
 	hold := make(chan struct{})
 	up := coretest.StartRaw(t, func(u *coretest.Client) { // takes nothing of a body
 		if head := u.Head(); strings.HasPrefix(head, "GET") {

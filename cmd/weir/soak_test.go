@@ -146,7 +146,7 @@ func soakUpstream(w http.ResponseWriter, r *http.Request) {
 // TestSoak has clients do all that clients do, the same in every run, and compares what weir holds in the end with what it
 // held in the beginning. WEIR_SOAK sets how long.
 func TestSoak(t *testing.T) {
-	length := lasting(t, "WEIR_SOAK", 4*time.Second)
+	length := coretest.Lasting(t, "WEIR_SOAK", 4*time.Second)
 	up := httptest.NewServer(http.HandlerFunc(soakUpstream))
 	defer up.Close()
 	p, address, admin := startNode(t, nil, `version: 1

@@ -148,3 +148,12 @@ func Good(t testing.TB, all []Sample, status int) (n int) {
 	}
 	return n
 }
+
+// Statuses counts the samples by status; 0 is no whole answer.
+func Statuses(all []Sample) map[int]int {
+	n := map[int]int{}
+	for _, s := range all {
+		n[s.Status]++
+	}
+	return n
+}
