@@ -46,6 +46,11 @@ func (d *decoder) later(pos Pos, name string) {
 	d.fail(pos, "%q is not supported yet", name)
 }
 
+// at returns where the value under a key of v stands.
+func (d *decoder) at(v value, name string) Pos {
+	return d.position(v.node.get(name), v.pos.key(name))
+}
+
 // wants notes that v has the wrong type.
 func (d *decoder) wants(v value, what string) {
 	hint := ""
@@ -384,6 +389,16 @@ func (d *decoder) prefixes(v value) []netip.Prefix {
 			continue
 		}
 		out = append(out, p)
+	}
+	return out
+}
+
+// somePrefixes is prefixes for a list that has no meaning when it is empty.
+func (d *decoder) somePrefixes(v value) []netip.Prefix {
+	before := len(d.problems.List)
+	out := d.prefixes(v)
+	if len(out) == 0 && len(d.problems.List) == before {
+		d.fail(v.pos, "at least one address or network is needed")
 	}
 	return out
 }
