@@ -263,6 +263,9 @@ func (c *Conn) Resume() {
 // Aborted reports whether Abort was called.
 func (c *Conn) Aborted() bool { return c.aborted.Load() }
 
+// Interrupted reports whether Abort or AbortRead was called, and not taken back.
+func (c *Conn) Interrupted() bool { return c.aborted.Load() || c.ended.Load() }
+
 // Close closes the connection.
 func (c *Conn) Close() error { return c.nc.Close() }
 

@@ -107,8 +107,8 @@ func TestTLS(t *testing.T) {
 	silent := r.Client()
 	k = r.Client()
 	k.Send(get)
-	if got, _ := k.Rest(); strings.Contains(got, "HTTP") {
-		t.Errorf("%q", got)
+	if got, err := k.Rest(); !strings.HasPrefix(got, "HTTP/1.1 400 ") || !strings.Contains(got, "HTTPS") || err != nil {
+		t.Errorf("%q %v", got, err)
 	}
 	for range 3 {
 		if c, err := dialTLS(r, &tls.Config{}); err != nil {

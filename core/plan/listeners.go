@@ -18,7 +18,7 @@ func (b *builder) listeners() {
 	for i := range b.spec.Listeners {
 		c := &b.spec.Listeners[i]
 		l := Listener{
-			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health,
+			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health, H2C: c.H2C,
 		}
 		if c.Address.Network == config.Systemd {
 			b.fail(c.Pos, noSystemd)

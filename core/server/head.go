@@ -29,15 +29,14 @@ func (c *conn) readHead(p *plan.Plan) (buf []byte, n, end int, err error) {
 			return nil, 0, 0, err
 		}
 	}
-	if !c.state.CompareAndSwap(idle, busy) {
-		c.state.Store(busy)
-		c.revive() // told to leave just now: the request is answered first
+	if c.to(reading)&told != 0 {
+		c.resume() // told to leave just now: the request is answered first
 	}
 	c.began = clock.Nano()
 	most := p.Limits.HeaderBytes
-	for looked := 0; ; {
-		n = skipEmptyLines(buf, n)
-		if n > 0 && !wire.MayBegin(buf[0]) {
+	for looked, lines := 0, emptyLines; ; {
+		n = skipEmptyLines(buf, n, &lines)
+		if n > 0 && (!wire.MayBegin(buf[0]) || buf[0] == '\r' && lines == 0) {
 			if buf[0] == handshakeRecord && !c.secure {
 				return buf, n, 0, errTLS
 			}
@@ -70,11 +69,13 @@ const handshakeRecord = 0x16
 // wait waits for the first bytes of a request.
 func (c *conn) wait(idle time.Duration) (buf []byte, n int, err error) {
 	c.nc.ReadBy(clock.Nano(), idle)
+	if now := c.now(); now&told != 0 && now&phases == fresh {
+		c.nc.Hasten(freshGrace) // what leave did, ReadBy may have undone
+	}
 	buf, n, err = c.nc.ReadPooled(pool.Small)
-	if err != nil && errors.Is(err, netio.ErrAborted) && c.state.Load() == leaving && readable(rawOf(c.base)) {
+	if err != nil && errors.Is(err, netio.ErrAborted) && readable(rawOf(c.base)) && c.resume() {
 		// A request came while the connection was told to leave: closing now would lose it without a word.
 		pool.Release(buf)
-		c.revive()
 		c.nc.ReadBy(clock.Nano(), time.Second)
 		buf, n, err = c.nc.ReadPooled(pool.Small)
 	}
@@ -85,11 +86,15 @@ func (c *conn) wait(idle time.Duration) (buf []byte, n int, err error) {
 	return buf, n, nil
 }
 
-// skipEmptyLines drops the empty lines that some clients send after a body (RFC 9112 §2.2), two at most.
-func skipEmptyLines(buf []byte, n int) int {
+// emptyLines is how many of them may stand before a request (RFC 9112 §2.2): some clients send one after a body.
+const emptyLines = 2
+
+// skipEmptyLines drops empty lines, as many as are left.
+func skipEmptyLines(buf []byte, n int, left *int) int {
 	skipped := 0
-	for skipped < 4 && n >= skipped+2 && buf[skipped] == '\r' && buf[skipped+1] == '\n' {
+	for *left > 0 && n >= skipped+2 && buf[skipped] == '\r' && buf[skipped+1] == '\n' {
 		skipped += 2
+		*left--
 	}
 	if skipped == 0 {
 		return n

@@ -1,8 +1,8 @@
 package server
 
 import (
-	"crypto/tls"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -17,12 +17,11 @@ import (
 // listener is one bound address. It lives through reloads as long as the configuration names the address; what it does
 // with a connection is asked of the plan of the moment.
 type listener struct {
-	server  *Server
-	spec    atomic.Pointer[plan.Listener]
-	ln      net.Listener
-	closing atomic.Bool // its connections end after the answer they are at
-	quit    chan struct{}
-	done    chan struct{}
+	server *Server
+	spec   atomic.Pointer[plan.Listener]
+	ln     net.Listener
+	quit   chan struct{}
+	done   chan struct{}
 }
 
 func (s *Server) newListener(spec *plan.Listener, ln net.Listener) *listener {
@@ -31,12 +30,38 @@ func (s *Server) newListener(spec *plan.Listener, ln net.Listener) *listener {
 	return l
 }
 
-// close stops accepting. What has been accepted is served to the end of the answer under way.
+// close stops accepting, once what the kernel had accepted has been taken: closing a socket resets those in its queue,
+// whose clients think that they are connected. What has been accepted is served.
 func (l *listener) close() {
-	l.closing.Store(true)
 	close(l.quit)
-	_ = l.ln.Close()
+	if d, ok := l.ln.(deadliner); ok {
+		_ = d.SetDeadline(time.Unix(1, 0)) // accept wakes, and drains the queue
+	} else {
+		_ = l.ln.Close()
+	}
 	<-l.done
+}
+
+type deadliner interface{ SetDeadline(time.Time) error }
+
+// The queue is taken to be empty when nothing has come for queueEmpty. Under load that may never be.
+const (
+	queueEmpty = 2 * time.Millisecond
+	queueMost  = time.Second
+)
+
+// drain takes what is in the queue, and closes.
+func (l *listener) drain() {
+	d, ok := l.ln.(deadliner)
+	for began := time.Now(); ok && time.Since(began) < queueMost; {
+		_ = d.SetDeadline(time.Now().Add(queueEmpty))
+		nc, err := l.ln.Accept()
+		if err != nil {
+			break
+		}
+		l.server.admit(l, nc)
+	}
+	_ = l.ln.Close()
 }
 
 // Bind opens an address; network is tcp or unix. A path of a unix socket that nobody listens on any more is taken over.
@@ -69,8 +94,11 @@ func (l *listener) accept() {
 			l.server.admit(l, nc)
 			continue
 		}
-		if errors.Is(err, net.ErrClosed) {
+		select {
+		case <-l.quit:
+			l.drain()
 			return
+		default:
 		}
 		l.server.log.Warn().Err(err).Str("listener", l.spec.Load().Address).Msg("accept failed; trying again")
 		select {
@@ -83,7 +111,7 @@ func (l *listener) accept() {
 
 // start makes an accepted connection one of ours.
 func (l *listener) start(nc net.Conn) *conn {
-	c := &conn{server: l.server, from: l, base: nc, nc: netio.New(nc)}
+	c := &conn{server: l.server, from: l, base: nc, nc: netio.New(nc), jitter: int8(rand.IntN(256) - 128)}
 	c.peer = addrPort(nc.RemoteAddr())
 	c.text = []byte(c.peer.Addr().String())
 	return c
@@ -97,24 +125,3 @@ func addrPort(a net.Addr) netip.AddrPort {
 	// A unix socket's peer is this machine.
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 0)
 }
-
-// handshake lays TLS over the connection where the listener asks for it.
-func (c *conn) handshake() error {
-	config := c.from.spec.Load().TLS
-	if config == nil {
-		return nil
-	}
-	t := tls.Server(c.nc, config)
-	_ = t.SetDeadline(time.Now().Add(handshakeTime))
-	if err := t.Handshake(); err != nil {
-		return err
-	}
-	_ = t.SetDeadline(time.Time{})
-	c.mu.Lock()
-	c.nc, c.secure = netio.New(t), true
-	c.mu.Unlock()
-	return nil
-}
-
-// handshakeTime is how long a TLS handshake may take.
-const handshakeTime = 5 * time.Second
