@@ -37,7 +37,7 @@ func (b *builder) listeners() {
 
 // listenerTLS loads the certificates. The one that fits the client's SNI is chosen, the first if none does.
 func (b *builder) listenerTLS(c *config.ListenerTLS) *tls.Config {
-	t := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}
+	t := &tls.Config{MinVersion: tls.VersionTLS12, NextProtos: []string{"h2", "http/1.1"}}
 	if c.MinVersion == "1.3" {
 		t.MinVersion = tls.VersionTLS13
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wire"
 )
@@ -91,8 +92,18 @@ func (c *conn) frame(x *exchange.Exchange, length int64) error {
 
 // worn reports whether the connection has carried as many requests as it may.
 func (c *conn) worn() bool {
-	most := c.pinned.RequestsPerConnection
-	return most > 0 && c.served >= max(1, most+most*int(c.jitter)/1280)
+	most := c.most(c.pinned)
+	return most > 0 && c.served >= most
+}
+
+// most is how many requests the connection may carry, 0 for any number: what is configured, give or take a tenth, so that
+// clients do not come back all at once.
+func (c *conn) most(p *plan.Plan) int {
+	n := p.RequestsPerConnection
+	if n == 0 {
+		return 0
+	}
+	return max(1, n+n*int(c.jitter)/1280)
 }
 
 // bodyAtHand reports whether the request's body has been read or will be without asking the client: else the connection

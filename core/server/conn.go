@@ -17,8 +17,8 @@ import (
 	"github.com/weirproxy/weir/core/wire"
 )
 
-// conn is one HTTP/1.1 client connection. Its goroutine reads a head, has the exchange served, and begins again; the
-// exchange writes its answer through conn, which is its Downstream.
+// conn is one client connection. Over HTTP/1.1 its goroutine reads a head, has the exchange served, and begins again; the
+// exchange writes its answer through conn, which is its Downstream. For HTTP/2 see mux.
 type conn struct {
 	life
 	server *Server
@@ -46,6 +46,8 @@ type conn struct {
 	out    []byte // lent by pool while an answer is written
 	answer answer
 
+	mux *mux // written under life.mu, once
+
 	interim   sync.Mutex // of writing before the head of the answer: 100 Continue is written by whoever pulls the body
 	headSent  bool       // no more of that
 	continued bool
@@ -64,6 +66,10 @@ func (c *conn) serve() {
 	defer c.server.left(c)
 	defer func() { c.to(ended); _ = c.nc.Close() }()
 	defer c.recover()
+	if t, ok := c.nc.TLS(); ok && t.NegotiatedProtocol == "h2" {
+		c.multiplex(nil)
+		return
+	}
 	for c.next() {
 	}
 }
@@ -76,7 +82,7 @@ func (c *conn) next() bool {
 		c.refuse(buf, err)
 		return false
 	}
-	if !c.exchange(buf, n, end) {
+	if c.begins2(buf, n, end) || !c.exchange(buf, n, end) {
 		return false
 	}
 	words := c.to(waiting)

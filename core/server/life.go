@@ -107,6 +107,8 @@ func (c *conn) leave() {
 		c.nc.AbortRead()
 	case tunnelling:
 		c.handle.Leave()
+	case multiplexed:
+		c.mux.v.GoAway()
 	}
 }
 
@@ -116,6 +118,9 @@ func (c *conn) cut() {
 	defer c.mu.Unlock()
 	c.word.Or(uint32(cutOff))
 	c.handle.Cancel(errDraining)
+	if c.mux != nil {
+		c.mux.v.Abort(errDraining)
+	}
 	c.nc.Abort()
 }
 
