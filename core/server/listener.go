@@ -44,24 +44,14 @@ func (l *listener) close() {
 
 type deadliner interface{ SetDeadline(time.Time) error }
 
-// The queue is taken to be empty when nothing has come for queueEmpty. Under load that may never be.
-const (
-	queueEmpty = 2 * time.Millisecond
-	queueMost  = time.Second
-)
-
-// drain takes what is in the queue, and closes.
+// drain takes what is in the queue, and closes. Nothing stands between the two that could be done later: who connects there
+// is lost.
 func (l *listener) drain() {
-	d, ok := l.ln.(deadliner)
-	for began := time.Now(); ok && time.Since(began) < queueMost; {
-		_ = d.SetDeadline(time.Now().Add(queueEmpty))
-		nc, err := l.ln.Accept()
-		if err != nil {
-			break
-		}
+	all := queued(l.ln)
+	_ = l.ln.Close()
+	for _, nc := range all {
 		l.server.admit(l, nc)
 	}
-	_ = l.ln.Close()
 }
 
 // Bind opens an address; network is tcp or unix. A path of a unix socket that nobody listens on any more is taken over.
