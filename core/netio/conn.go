@@ -38,7 +38,8 @@ type Conn struct {
 	raw     syscall.RawConn // nil: nc's own Read and Write
 	tls     *tls.Conn       // nc, if it is one
 	under   *Conn           // what nc lies over, if nc is TLS over a Conn
-	in, out transfer
+	in      incoming
+	out     outgoing
 	cork    *cork       // of the lower Conn; nil until the first WriteAll over TLS
 	aborted atomic.Bool // by Abort
 	ended   atomic.Bool // by AbortRead

@@ -12,23 +12,26 @@ import (
 	"github.com/weirproxy/weir/core/pool"
 )
 
-// transfer is one direction's call in flight. Its fn is bound once per connection, so a read allocates nothing.
-type transfer struct {
+// incoming is a read in flight. Its fn is bound once per connection, so a read allocates nothing.
+type incoming struct {
 	fn      func(fd uintptr) bool
+	p       []byte
 	n       int
 	err     error
-	blocked int64 // clock.Nano when the call began to wait; 0: it does not, or nobody wants to know
+	lend    bool // acquire p when bytes are there, not while waiting
+	size    int
+	blocked int64 // clock.Nano when it began to wait; 0: it does not, or nobody wants to know
+}
 
-	// Of reads:
-	p    []byte
-	lend bool // acquire p when bytes are there, not while waiting
-	size int
-
-	// Of writes:
-	parts  [3][]byte // what is left
-	at     int       // the first of them that is not empty
-	queued int       // what the kernel held when the call began to wait
-	vector [3]syscall.Iovec
+// outgoing is a write in flight.
+type outgoing struct {
+	fn      func(fd uintptr) bool
+	parts   [3][]byte // what is left
+	at      int       // the first of them that is not empty
+	n       int
+	err     error
+	blocked int64 // as incoming's
+	queued  int   // what the kernel held when it began to wait
 }
 
 func rawOf(nc net.Conn) syscall.RawConn {
@@ -140,19 +143,20 @@ func (c *Conn) writeSome(fd uintptr) bool {
 	return true
 }
 
-func (t *transfer) once(fd uintptr) (int, syscall.Errno) {
+func (t *outgoing) once(fd uintptr) (int, syscall.Errno) {
+	var vector [3]syscall.Iovec
 	count := 0
 	for _, p := range t.parts[t.at:] {
 		if len(p) > 0 {
-			t.vector[count] = syscall.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))}
+			vector[count] = syscall.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))}
 			count++
 		}
 	}
 	if count == 1 {
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(t.vector[0].Base)), uintptr(t.vector[0].Len))
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(vector[0].Base)), uintptr(vector[0].Len))
 		return int(n), errno
 	}
-	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&t.vector)), uintptr(count))
+	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&vector)), uintptr(count))
 	return int(n), errno
 }
 
@@ -173,7 +177,7 @@ func (c *Conn) taken() (n int) {
 	return n
 }
 
-func (t *transfer) giveBack() {
+func (t *incoming) giveBack() {
 	if t.lend && t.p != nil {
 		pool.Release(t.p)
 		t.p = nil

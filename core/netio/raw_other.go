@@ -7,16 +7,21 @@ import (
 	"syscall"
 )
 
-// transfer is one direction's call in flight; fn and lend are for raw calls.
-type transfer struct {
+// incoming and outgoing are calls in flight; fn, lend and size are for raw calls.
+type incoming struct {
 	fn      func(fd uintptr) bool
 	p       []byte
-	n       int
 	lend    bool
 	size    int
 	blocked int64
+}
+
+type outgoing struct {
+	fn      func(fd uintptr) bool
 	parts   [3][]byte
 	at      int
+	n       int
+	blocked int64
 }
 
 func rawOf(net.Conn) syscall.RawConn { return nil }

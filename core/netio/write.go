@@ -82,7 +82,7 @@ func (c *Conn) writePlain() error {
 }
 
 // rest reports whether there is something left to write, which begins at parts[at].
-func (t *transfer) rest() bool {
+func (t *outgoing) rest() bool {
 	for t.at < len(t.parts) && len(t.parts[t.at]) == 0 {
 		t.at++
 	}
@@ -90,7 +90,7 @@ func (t *transfer) rest() bool {
 }
 
 // advance takes n bytes off what is left.
-func (t *transfer) advance(n int) {
+func (t *outgoing) advance(n int) {
 	t.n += n
 	for t.rest() && n > 0 {
 		m := min(n, len(t.parts[t.at]))

@@ -28,6 +28,7 @@ type conn struct {
 	nc     *netio.Conn // base, with TLS over it if there is; written under life.mu
 
 	secure  bool
+	agreed  bool // on HTTP/2, by ALPN
 	jitter  int8 // how far its number of requests is from what is configured, in 1,280ths
 	peer    netip.AddrPort
 	text    []byte // peer's address as text
@@ -66,7 +67,7 @@ func (c *conn) serve() {
 	defer c.server.left(c)
 	defer func() { c.to(ended); _ = c.nc.Close() }()
 	defer c.recover()
-	if t, ok := c.nc.TLS(); ok && t.NegotiatedProtocol == "h2" {
+	if c.agreed {
 		c.multiplex(nil)
 		return
 	}

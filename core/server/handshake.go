@@ -30,6 +30,7 @@ func (c *conn) handshake() error {
 		return err
 	}
 	_ = t.SetDeadline(time.Time{})
+	c.agreed = t.ConnectionState().NegotiatedProtocol == "h2"
 	c.mu.Lock()
 	c.nc, c.secure = netio.New(t), true
 	c.mu.Unlock()
