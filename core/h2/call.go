@@ -284,8 +284,9 @@ func (k *Call) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k.cut(http2.ErrCodeCancel)
-	v.refund(k.stream.close())
-	v.kick()
+	if v.refund(k.stream.close()) {
+		v.kick()
+	}
 	k.imu.Lock()
 	for _, h := range k.heads {
 		releaseSection(h)

@@ -315,6 +315,7 @@ func (c *conn) kill(err error, f *fault.Fault) {
 	for _, s := range c.streams {
 		c.drop(s, f)
 	}
+	c.roomAgain()
 }
 
 // sever is kill at once, whatever is still to be written. mu is held.
@@ -351,11 +352,12 @@ func (c *conn) flooded(text string) error {
 // lingerTime is how long a peer may take to read the last that it is told.
 const lingerTime = 2 * time.Second
 
-// bye ends the connection, for the reason that read gave: the streams on it get f, the peer is told, and has time to read it:
+// bye ends and closes the connection, for the reason that read gave: the streams on it get f, the peer is told, and has time to read it:
 // closing a socket that holds unread bytes would reset it and throw away what was sent.
 func (c *conn) bye(err error, last uint32, f *fault.Fault) {
 	_ = c.nc.Net().SetWriteDeadline(time.Now().Add(lingerTime)) // of whoever writes
 	c.mu.Lock()
+	c.kill(err, f)
 	c.await()
 	var breach *Error
 	ours := errors.As(err, &breach) && !breach.Peer
@@ -365,7 +367,6 @@ func (c *conn) bye(err error, last uint32, f *fault.Fault) {
 	} else if err == errIdle {
 		_ = c.fr.WriteGoAway(last, http2.ErrCodeNo, nil)
 	}
-	c.kill(err, f)
 	p := c.out
 	c.out = nil
 	c.mu.Unlock()
@@ -380,6 +381,7 @@ func (c *conn) bye(err error, last uint32, f *fault.Fault) {
 	if proper && c.side == wire.FromClient {
 		c.linger()
 	}
+	_ = c.nc.Close()
 }
 
 func (c *conn) linger() {
@@ -398,7 +400,9 @@ func (c *conn) linger() {
 // settle lets others write what the reading goroutine has left to be written.
 func (c *conn) settle() {
 	c.mu.Lock()
-	c.kick()
+	if c.control > 0 { // heads and bodies that lie there will be flushed by those who put them there
+		c.kick()
+	}
 	c.mu.Unlock()
 }
 

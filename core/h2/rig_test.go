@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"iter"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -240,7 +241,12 @@ func (c *raw) ask(id uint32, end bool, fields ...string) {
 }
 
 func (c *raw) headers(id uint32, end bool, block []byte) {
-	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndStream: end, EndHeaders: true})
+	n := min(len(block), frameSize)
+	_ = c.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block[:n], EndStream: end, EndHeaders: n == len(block)})
+	for block = block[n:]; len(block) > 0; block = block[n:] {
+		n = min(len(block), frameSize)
+		_ = c.WriteContinuation(id, n == len(block), block[:n])
+	}
 }
 
 // got is a frame as tests look at it.
@@ -285,6 +291,18 @@ func (c *raw) next() (g got, err error) {
 		g.n = f.Increment
 	}
 	return g, nil
+}
+
+// frames gives what comes until the connection ends.
+func (c *raw) frames() iter.Seq[got] {
+	return func(yield func(got) bool) {
+		for {
+			g, err := c.next()
+			if err != nil || !yield(g) {
+				return
+			}
+		}
+	}
 }
 
 // until reads frames up to one of a type, for a stream (0: any).
