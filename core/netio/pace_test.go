@@ -91,7 +91,7 @@ func TestPaceOfWrites(t *testing.T) {
 			small(c, peer)
 			got := drip(peer, 32<<10, 5*time.Millisecond) // some 5 MB/s
 			c.PaceWrites(rate)
-			c.lowest().outPace.left = 200 * time.Millisecond
+			c.lowest().outPace.left = 500 * time.Millisecond
 			c.WriteBy(clock.Nano(), time.Minute)
 			began := time.Now()
 			_, err := c.Write(make([]byte, 4<<20))
@@ -99,7 +99,7 @@ func TestPaceOfWrites(t *testing.T) {
 			switch {
 			case rate == 1<<10 && err != nil:
 				t.Errorf("%s: fast enough, and %v after %v", kind, err, took)
-			case rate > 1<<10 && (!errors.Is(err, ErrSlow) || !IsTimeout(err) || took > time.Second):
+			case rate > 1<<10 && (!errors.Is(err, ErrSlow) || !IsTimeout(err) || took > 3*time.Second):
 				t.Errorf("%s: too slow, and %v after %v", kind, err, took)
 			}
 			c.Reset()
@@ -132,7 +132,7 @@ func TestPaceOfReads(t *testing.T) {
 		}
 		// Some 2,000 bytes a second: enough for a pace of 100.
 		c.PaceReads(100)
-		c.lowest().inPace.left = 100 * time.Millisecond
+		c.lowest().inPace.left = time.Second // a busy machine may stop for a while
 		for range 60 {
 			if err := read(); err != nil {
 				t.Fatal(err)

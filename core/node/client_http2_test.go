@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
 
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
@@ -287,7 +288,7 @@ func TestHTTP2Pipeline(t *testing.T) {
 
 // TestHTTP2Timeout: the client is told of a route's timeout, of one stream and not of the others.
 func TestHTTP2Timeout(t *testing.T) {
-	r, c := start2(t, timed("200ms"), true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	r, c := start2(t, timed("500ms"), true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/stream" {
 			_ = http.NewResponseController(w).Flush()
 		}
@@ -439,4 +440,74 @@ func TestHTTP2Hammer(t *testing.T) {
 		mustReload(t, r, strings.Replace(numbered(n), `"127.0.0.1:0"`, `"127.0.0.1:0", tls: {certificates: [{cert: a.crt, key: a.key}]}`, 1))
 	}
 	wg.Wait()
+}
+
+// TestHTTP2Tunnel is a WebSocket over a stream (RFC 8441), which is told when the node drains.
+func TestHTTP2Tunnel(t *testing.T) {
+	r, _ := start2(t, logged, false, http.HandlerFunc(echo), coretest.Options{})
+	nc, err := net.Dial("tcp", r.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	_ = nc.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(nc, http2.ClientPreface)
+	fr := http2.NewFramer(nc, nc)
+	_ = fr.WriteSettings()
+	var block bytes.Buffer
+	enc := hpack.NewEncoder(&block)
+	for _, f := range [][2]string{{":method", "CONNECT"}, {":protocol", "websocket"}, {":scheme", "http"}, {":authority", "a"}, {":path", "/ws"}, {"sec-websocket-version", "13"}} {
+		_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]})
+	}
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 1, BlockFragment: block.Bytes(), EndHeaders: true})
+	dec := hpack.NewDecoder(4096, nil)
+	var got []byte
+	offered, status, ended := false, "", false
+	next := func() {
+		f, err := fr.ReadFrame()
+		if err != nil {
+			t.Fatalf("%v after %q", err, got)
+		}
+		switch f := f.(type) {
+		case *http2.SettingsFrame:
+			if v, ok := f.Value(http2.SettingEnableConnectProtocol); ok && v == 1 {
+				offered = true
+			}
+		case *http2.HeadersFrame:
+			fields, _ := dec.DecodeFull(f.HeaderBlockFragment())
+			status = fields[0].Value
+		case *http2.DataFrame:
+			got, ended = append(got, f.Data()...), f.StreamEnded()
+		case *http2.PingFrame:
+			if !f.IsAck() {
+				_ = fr.WritePing(true, f.Data)
+			}
+		}
+	}
+	for status == "" {
+		next()
+	}
+	if !offered || status != "200" {
+		t.Fatalf("offered %t, status %s", offered, status)
+	}
+	_ = fr.WriteData(1, false, []byte("\x81\x85\x00\x00\x00\x00hello"))
+	for string(got) != "\x81\x05hello" {
+		next()
+	}
+	if m := string(r.Node.Metrics()); !strings.Contains(m, `weir_connections{listener="all",state="tunnel"} 1`) {
+		t.Error(grep(m, "weir_connections"))
+	}
+	drained := make(chan int)
+	go func() { drained <- r.Node.Drain() }()
+	for string(got) != "\x81\x05hello"+goingAway {
+		next()
+	}
+	_ = fr.WriteData(1, true, []byte("\x88\x82\x00\x00\x00\x00\x03\xe9"))
+	for !ended {
+		next()
+	}
+	if cut := <-drained; cut != 0 {
+		t.Errorf("%d cut", cut)
+	}
+	wantLine(t, r, `"status_code":101`)
 }

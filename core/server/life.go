@@ -108,7 +108,7 @@ func (c *conn) leave() {
 	case tunnelling:
 		c.handle.Leave()
 	case multiplexed:
-		c.mux.v.GoAway()
+		c.mux.leave()
 	}
 }
 

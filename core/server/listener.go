@@ -25,6 +25,7 @@ type listener struct {
 func (s *Server) newListener(spec *plan.Listener, ln net.Listener) *listener {
 	l := &listener{server: s, ln: ln, quit: make(chan struct{}), done: make(chan struct{})}
 	l.spec.Store(spec)
+	boundUnsent(ln)
 	return l
 }
 

@@ -87,3 +87,18 @@ func takeQueue(fd int) (all []net.Conn) {
 		}
 	}
 }
+
+// unsentMost bounds what the kernel holds for a client that does not read, in bytes; else it would be the send buffer's
+// 4 MiB, and a thousand such clients would have all the memory that the machine gives to TCP.
+const unsentMost = 256 << 10
+
+// boundUnsent does so for the connections that ln will accept: they inherit it.
+func boundUnsent(ln net.Listener) {
+	if t, ok := ln.(*net.TCPListener); ok {
+		if raw, err := t.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) {
+				_ = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, unsentMost)
+			})
+		}
+	}
+}
