@@ -43,11 +43,21 @@ func (g *group) openFile(before *group) error {
 	if before == nil || before.file == nil || before.o.File != g.o.File {
 		return fmt.Errorf("read endpoints: %w", err)
 	}
-	if w.list, err = g.o.parse(g.o.File, before.file.used); err != nil {
-		return fmt.Errorf("read endpoints: %w", err)
+	list, old := g.o.parse(g.o.File, before.file.used)
+	if old != nil {
+		return fmt.Errorf("read endpoints: %w", old)
 	}
-	w.used = before.file.used
+	w.list, w.used = list, before.file.used
+	g.fileFails(err)
 	return nil
+}
+
+// fileFails tells why the file can't be used, once.
+func (g *group) fileFails(err error) {
+	if text := err.Error(); text != g.file.err {
+		g.file.err = text
+		g.tell("", "file of endpoints can't be used; the last good list stays", err, true)
+	}
 }
 
 func readFile(path string) ([]byte, error) {
@@ -102,10 +112,7 @@ func (g *group) read(data []byte, err error) {
 		list, err = g.o.parse(g.o.File, data)
 	}
 	if err != nil {
-		if text := err.Error(); text != w.err {
-			w.err = text
-			g.tell("", "file of endpoints can't be used; the last good list stays", err, true)
-		}
+		g.fileFails(err)
 		return
 	}
 	w.list, w.used, w.err = list, data, ""

@@ -171,9 +171,9 @@ func TestFileThatCannotBeUsed(t *testing.T) {
 		if bad.Load() != before+1 || names(u) != namesA {
 			t.Errorf("%s: %d events, %s", what, bad.Load()-before, names(u))
 		}
-		// Another configuration with the same file begins with the last good list.
+		// Another configuration with the same file begins with the last good list, and says so.
 		o.SlowStart += time.Second
-		if next, err := Open(r, o); err != nil || names(next) != namesA {
+		if next, err := Open(r, o); err != nil || names(next) != namesA || len(next.Status().Problems) != 1 {
 			t.Errorf("%s: reload: %v", what, err)
 		} else {
 			next.Close()
