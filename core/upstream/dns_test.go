@@ -277,6 +277,11 @@ func TestCloseWhileAsking(t *testing.T) {
 	begin := time.Now()
 	u.Close()
 	r.Close()
+	u.group.mu.Lock()
+	defer u.group.mu.Unlock()
+	if u.group.looking != 0 {
+		t.Error("closed before the lookup had ended")
+	}
 	if took := time.Since(begin); took > 2*time.Second {
 		t.Errorf("closing took %v", took)
 	}

@@ -94,9 +94,12 @@ func TestFileWrittenByteByByte(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, c := range []byte([]string{listB, listA}[i%2]) {
+		for n, c := range []byte([]string{listB, listA}[i%2]) {
 			if _, err := f.Write([]byte{c}); err != nil {
 				t.Fatal(err)
+			}
+			if n%8 == 0 {
+				time.Sleep(100 * time.Microsecond) // so that most readings are of a part
 			}
 		}
 		f.Close()
