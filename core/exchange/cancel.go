@@ -30,6 +30,9 @@ func (x *Exchange) Handle() Handle { return Handle{x, x.gen} }
 
 // Cancel ends the exchange that h was made of, for the cause, from any goroutine: blocked reads and writes on both sides
 // return netio.ErrAborted, later ones fail at once. Only the first cause is kept. It reports whether it came in time.
+//
+// A fault.ExchangeTimeout that comes before Begin leaves writing to the client as it is: it is the one cause of which the
+// client is told.
 func (h Handle) Cancel(cause *fault.Fault) bool {
 	x := h.x
 	if x == nil {
@@ -41,16 +44,71 @@ func (h Handle) Cancel(cause *fault.Fault) bool {
 		return false
 	}
 	x.cause = cause
-	for _, c := range x.legs {
-		if c != nil {
-			c.Abort()
-		}
+	for leg := range x.legs {
+		x.abort(Leg(leg))
 	}
 	return true
 }
 
+// abort ends a leg for x.cause. x.mu is held.
+func (x *Exchange) abort(leg Leg) {
+	switch c := x.legs[leg]; {
+	case c == nil:
+	case leg == ClientLeg && !x.begun && x.cause.Kind == fault.ExchangeTimeout:
+		c.AbortRead()
+	default:
+		c.Abort()
+	}
+}
+
 // Cancel is Handle.Cancel for the goroutine that serves x.
 func (x *Exchange) Cancel(cause *fault.Fault) { x.Handle().Cancel(cause) }
+
+// Leave asks the exchange to end by itself soon: the node drains. Any goroutine; it does not wait. Only one that has called
+// OnLeave does anything then.
+func (h Handle) Leave() {
+	if h.x == nil {
+		return
+	}
+	h.x.mu.Lock()
+	f := h.x.leave
+	if h.x.gen != h.gen {
+		f = nil
+	}
+	h.x.mu.Unlock()
+	if f != nil {
+		f()
+	}
+}
+
+// OnLeave makes f what Handle.Leave calls, perhaps more than once and from any goroutine. It must not block, and may be
+// called a last time when x is over.
+func (x *Exchange) OnLeave(f func()) {
+	x.mu.Lock()
+	x.leave = f
+	x.mu.Unlock()
+}
+
+// Begin is called by Down when the head of the answer is about to be sent: from then on Cancel ends writing to the client
+// whatever the cause. An error is the cause that x was cancelled for meanwhile: this answer is not to be sent.
+func (x *Exchange) Begin() error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.cause != nil && x.Record.Fault != x.cause.Kind { // unless the answer is about the cause
+		return x.cause
+	}
+	x.begun, x.Sent = true, true
+	return nil
+}
+
+// Settle says that the exchange is done with the client's leg: Cancel does not touch it any more. It reports whether that
+// came too late: then the leg may have been aborted though nothing was wrong with it.
+func (x *Exchange) Settle() (aborted bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.legs[ClientLeg] = nil
+	return x.cause != nil
+}
 
 // Cause is why x was cancelled; nil if it was not.
 func (x *Exchange) Cause() *fault.Fault {
@@ -63,8 +121,8 @@ func (x *Exchange) Cause() *fault.Fault {
 func (x *Exchange) Bind(leg Leg, c Link) {
 	x.mu.Lock()
 	x.legs[leg] = c
-	if x.cause != nil && c != nil {
-		c.Abort()
+	if x.cause != nil {
+		x.abort(leg)
 	}
 	x.mu.Unlock()
 }

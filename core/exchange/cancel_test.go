@@ -146,3 +146,72 @@ type still struct{ net.Conn }
 
 func (*still) SetDeadline(time.Time) error     { return nil }
 func (*still) SetReadDeadline(time.Time) error { return nil }
+
+// TestTimeoutIsTold: a timeout before the answer has begun leaves the client's leg for the answer to it; every other cause,
+// and one that comes later, ends it.
+func TestTimeoutIsTold(t *testing.T) {
+	for _, c := range []struct {
+		cause       *fault.Fault
+		begun, ends bool
+	}{{errSecond, false, false}, {errSecond, true, true}, {errFirst, false, true}, {errFirst, true, true}} {
+		for _, late := range []bool{false, true} {
+			x := Acquire()
+			client, upstream := netio.New(&still{}), netio.New(&still{})
+			if !late {
+				x.Bind(ClientLeg, client)
+				x.Bind(UpstreamLeg, upstream)
+			}
+			if c.begun {
+				if err := x.Begin(); err != nil || !x.Sent {
+					t.Fatal(err, x.Sent)
+				}
+			}
+			x.Cancel(c.cause)
+			x.Bind(ClientLeg, client)
+			x.Bind(UpstreamLeg, upstream)
+			if client.Aborted() != c.ends || !upstream.Aborted() {
+				t.Errorf("%v, begun %t, bound late %t: client aborted %t, upstream %t", c.cause, c.begun, late, client.Aborted(), upstream.Aborted())
+			}
+			if !c.begun {
+				if err := x.Begin(); err != c.cause || x.Sent {
+					t.Errorf("an answer that knows nothing of the cause: %v, sent %t", err, x.Sent)
+				}
+				x.Record.Fault = c.cause.Kind
+				if err := x.Begin(); err != nil || !x.Sent {
+					t.Errorf("the answer to the cause: %v", err)
+				}
+			}
+			Release(x)
+		}
+	}
+}
+
+func TestSettle(t *testing.T) {
+	x := Acquire()
+	defer Release(x)
+	c := netio.New(&still{})
+	x.Bind(ClientLeg, c)
+	if x.Settle() {
+		t.Error("nothing had come")
+	}
+	x.Cancel(errFirst)
+	if c.Aborted() || !x.Settle() {
+		t.Error("touched after it was settled")
+	}
+}
+
+func TestLeave(t *testing.T) {
+	x := Acquire()
+	h := x.Handle()
+	h.Leave()
+	left := 0
+	x.OnLeave(func() { left++ })
+	h.Leave()
+	h.Leave()
+	Release(x)
+	h.Leave()
+	(Handle{}).Leave()
+	if left != 2 {
+		t.Errorf("left %d times", left)
+	}
+}

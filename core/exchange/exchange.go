@@ -185,6 +185,8 @@ type Exchange struct {
 	gen   uint64
 	cause *fault.Fault
 	legs  [2]Link
+	begun bool // as Sent, for Cancel
+	leave func()
 }
 
 var exchanges = sync.Pool{New: func() any {
@@ -214,7 +216,7 @@ func (x *Exchange) reset() {
 	pool.Release(x.back)
 	x.mu.Lock()
 	x.gen++
-	x.cause, x.legs = nil, [2]Link{}
+	x.cause, x.legs, x.begun, x.leave = nil, [2]Link{}, false, nil
 	x.mu.Unlock()
 	x.head, x.back, x.id = nil, nil, [36]byte{}
 	x.Request.reset()

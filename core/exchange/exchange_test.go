@@ -10,6 +10,7 @@ import (
 	"testing"
 	"unsafe"
 
+	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 )
 
@@ -46,6 +47,12 @@ func fillAll(t *testing.T, v reflect.Value, path string) {
 		return
 	case *Downstream:
 		*x = down{}
+		return
+	case *Link:
+		*x = netio.New(&still{})
+		return
+	case *func():
+		*x = func() {}
 		return
 	case *State:
 		*x = state{new(int)}

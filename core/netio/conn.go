@@ -16,8 +16,15 @@ import (
 	"github.com/weirproxy/weir/core/pool"
 )
 
-// ErrAborted is what blocked and later calls give after Abort.
-var ErrAborted = errors.New("connection aborted")
+// ErrAborted is what blocked and later calls give after Abort. It is temporary, or TLS would give it for ever to a reader
+// that goes on after Resume.
+var ErrAborted error = aborted{}
+
+type aborted struct{}
+
+func (aborted) Error() string   { return "connection aborted" }
+func (aborted) Timeout() bool   { return true }
+func (aborted) Temporary() bool { return true }
 
 // slack is how late a deadline may fire. Within it a deadline is not set anew: on a busy connection that saves the
 // timer's lock on all but 20 requests a second.
@@ -31,11 +38,17 @@ type Conn struct {
 	raw     syscall.RawConn // nil: nc's own Read and Write
 	tls     *tls.Conn       // nc, if it is one
 	under   *Conn           // what nc lies over, if nc is TLS over a Conn
-	in, out transfer
+	in      incoming
+	out     outgoing
+	cork    *cork       // of the lower Conn; nil until the first WriteAll over TLS
 	aborted atomic.Bool // by Abort
 	ended   atomic.Bool // by AbortRead
 
-	readBy, writeBy int64 // deadlines last set, clock.Nano; 0 = none
+	// Of the lower Conn, where TLS lies between two:
+	readBy, writeBy     int64         // deadlines last set, clock.Nano; 0 = none
+	readAt, writeAt     int64         // since when nothing has come, or has been taken
+	readIdle, writeIdle time.Duration // how long that may last; 0 = for ever
+	inPace, outPace     pace
 
 	peeker
 	peekByte [1]byte
@@ -54,8 +67,8 @@ func New(nc net.Conn) *Conn {
 	}
 	c.raw = rawOf(nc)
 	if c.raw != nil {
-		c.in.fn = c.in.read
-		c.out.fn = c.out.write
+		c.in.fn = c.readSome
+		c.out.fn = c.writeSome
 	}
 	return c
 }
@@ -80,7 +93,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return c.readPlain(p)
 	}
 	c.in.p, c.in.lend = p, false
-	n, err := c.transferred(&c.in, c.raw.Read)
+	n, err := c.readRaw()
 	c.in.p = nil
 	return n, c.came(err)
 }
@@ -94,7 +107,7 @@ func (c *Conn) ReadPooled(size int) (buf []byte, n int, err error) {
 			if buf, n, err = c.readHushed(size); err != errHush {
 				return buf, n, err
 			}
-			if err = c.under.raw.Read(c.under.awaitFn()); err != nil {
+			if err = c.under.await(); err != nil {
 				return nil, 0, c.came(err)
 			}
 		}
@@ -103,7 +116,7 @@ func (c *Conn) ReadPooled(size int) (buf []byte, n int, err error) {
 		return buf, n, err
 	}
 	c.in.p, c.in.lend, c.in.size = nil, true, size
-	n, err = c.transferred(&c.in, c.raw.Read)
+	n, err = c.readRaw()
 	buf, c.in.p = c.in.p, nil
 	return buf, n, c.came(err)
 }
@@ -123,11 +136,20 @@ func (c *Conn) readHushed(size int) (buf []byte, n int, err error) {
 
 // readPlain reads by nc's own method. TLS may give the last bytes together with the end, which it then repeats.
 func (c *Conn) readPlain(p []byte) (int, error) {
-	n, err := c.nc.Read(p)
-	if n > 0 {
-		return n, nil
+	for {
+		c.in.blocked = 0
+		if c.inPace.on() {
+			c.in.blocked = clock.Nano()
+		}
+		n, err := c.nc.Read(p)
+		if n > 0 {
+			c.gave(n)
+			return n, nil
+		}
+		if c.under != nil || !IsTimeout(err) || !c.readOn(&err) {
+			return 0, c.came(err)
+		}
 	}
-	return 0, c.came(err)
 }
 
 // came translates an error of reading.
@@ -141,54 +163,34 @@ func (c *Conn) came(err error) error {
 			return io.ErrUnexpectedEOF
 		}
 		return err
-	case (c.aborted.Load() || c.ended.Load()) && errors.Is(err, os.ErrDeadlineExceeded):
+	case (c.aborted.Load() || c.ended.Load()) && (errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, ErrAborted)):
 		return ErrAborted
 	}
 	return err
 }
 
-// went translates an error of writing.
-func (c *Conn) went(err error) error {
-	if err != nil && c.aborted.Load() && errors.Is(err, os.ErrDeadlineExceeded) {
-		return ErrAborted
-	}
-	return err
-}
-
-// Write writes all of p or gives an error.
-func (c *Conn) Write(p []byte) (int, error) {
-	if c.raw == nil {
-		n, err := c.nc.Write(p)
-		return n, c.went(err)
-	}
-	c.out.p = p
-	n, err := c.transferred(&c.out, c.raw.Write)
-	c.out.p = nil
-	return n, c.went(err)
-}
-
-func (c *Conn) transferred(t *transfer, run func(func(uintptr) bool) error) (int, error) {
-	t.n, t.err = 0, nil
-	err := run(t.fn)
-	if err == nil {
-		err = t.err
-	}
-	if err != nil {
-		t.giveBack()
-	}
-	return t.n, err
-}
-
-// ReadBy sets how long reads may block from now (a reading of clock.Nano): 0 is for ever. It fires up to 50 ms late.
+// ReadBy sets how long reads may block from now (a reading of clock.Nano): 0 is for ever. It fires up to 50 ms late. One
+// that reads at a pace may be late before.
 func (c *Conn) ReadBy(now int64, d time.Duration) {
-	if moved(&c.readBy, now, d) {
+	if c.under != nil {
+		c.under.ReadBy(now, d)
+		return
+	}
+	c.readAt, c.readIdle = now, d
+	if moved(&c.readBy, now, c.inPace.within(d)) {
 		c.arm(c.nc.SetReadDeadline, c.readBy)
 	}
 }
 
-// WriteBy is ReadBy for writes.
+// WriteBy sets how long the peer may take nothing of what is written, from now on: a write lasts as long as it makes
+// progress. 0 is for ever. It fires up to 50 ms late.
 func (c *Conn) WriteBy(now int64, d time.Duration) {
-	if moved(&c.writeBy, now, d) {
+	if c.under != nil {
+		c.under.WriteBy(now, d)
+		return
+	}
+	c.writeAt, c.writeIdle = now, d
+	if moved(&c.writeBy, now, c.outPace.within(d)) {
 		c.arm(c.nc.SetWriteDeadline, c.writeBy)
 	}
 }
@@ -225,17 +227,45 @@ func (c *Conn) arm(set func(time.Time) error, by int64) {
 // Abort ends blocked reads and writes of c and all later ones with ErrAborted. It does not close: the owner does.
 func (c *Conn) Abort() {
 	c.aborted.Store(true)
+	if c.under != nil {
+		c.under.Abort()
+		return
+	}
 	_ = c.nc.SetDeadline(past)
 }
 
 // AbortRead is Abort for reads only: what is to be written still can be.
 func (c *Conn) AbortRead() {
 	c.ended.Store(true)
+	if c.under != nil {
+		c.under.AbortRead()
+		return
+	}
 	_ = c.nc.SetReadDeadline(past)
+}
+
+// Hasten makes a read that is blocked, or about to be, late after d. Any goroutine; the one that reads calls Resume
+// before it sets a deadline of its own.
+func (c *Conn) Hasten(d time.Duration) { _ = c.nc.SetReadDeadline(time.Now().Add(d)) }
+
+// Resume takes Abort, AbortRead and Hasten back: reads and writes may block again, without a deadline. It is for who reads
+// and writes, and only when nobody can be about to call those. Over TLS a write that was ended is not mended by it.
+func (c *Conn) Resume() {
+	c.aborted.Store(false)
+	c.ended.Store(false)
+	if c.under != nil {
+		c.under.Resume()
+		return
+	}
+	c.readBy, c.writeBy = 0, 0
+	_ = c.nc.SetDeadline(time.Time{})
 }
 
 // Aborted reports whether Abort was called.
 func (c *Conn) Aborted() bool { return c.aborted.Load() }
+
+// Interrupted reports whether Abort or AbortRead was called, and not taken back.
+func (c *Conn) Interrupted() bool { return c.aborted.Load() || c.ended.Load() }
 
 // Close closes the connection.
 func (c *Conn) Close() error { return c.nc.Close() }
@@ -278,6 +308,3 @@ func base(nc net.Conn) net.Conn {
 		}
 	}
 }
-
-// IsTimeout reports whether err says that a deadline of ReadBy or WriteBy has passed.
-func IsTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }

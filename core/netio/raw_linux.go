@@ -8,17 +8,30 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/pool"
 )
 
-// transfer is one direction's call in flight. Its fn is bound once per connection, so a read allocates nothing.
-type transfer struct {
-	fn   func(fd uintptr) bool
-	p    []byte
-	n    int
-	err  error
-	lend bool // acquire p when bytes are there, not while waiting
-	size int
+// incoming is a read in flight. Its fn is bound once per connection, so a read allocates nothing.
+type incoming struct {
+	fn      func(fd uintptr) bool
+	p       []byte
+	n       int
+	err     error
+	lend    bool // acquire p when bytes are there, not while waiting
+	size    int
+	blocked int64 // clock.Nano when it began to wait; 0: it does not, or nobody wants to know
+}
+
+// outgoing is a write in flight.
+type outgoing struct {
+	fn      func(fd uintptr) bool
+	parts   [3][]byte // what is left
+	at      int       // the first of them that is not empty
+	n       int
+	err     error
+	blocked int64 // as incoming's
+	queued  int   // what the kernel held when it began to wait
 }
 
 func rawOf(nc net.Conn) syscall.RawConn {
@@ -37,9 +50,29 @@ func rawOf(nc net.Conn) syscall.RawConn {
 	return nil
 }
 
-// read runs with the poller holding fd. The sockets never block, so the call needs no hand-over of the processor to
+func (c *Conn) readRaw() (int, error) {
+	t := &c.in
+	t.n, t.blocked = 0, 0
+	for {
+		t.err = nil
+		err := c.raw.Read(t.fn)
+		if err == nil {
+			err = t.err
+		}
+		if err == nil {
+			return t.n, nil
+		}
+		if !IsTimeout(err) || !c.readOn(&err) {
+			t.giveBack()
+			return t.n, err
+		}
+	}
+}
+
+// readSome runs with the poller holding fd. The sockets never block, so the call needs no hand-over of the processor to
 // another thread: 2 µs of CPU a request against nginx's baseline hang on this.
-func (t *transfer) read(fd uintptr) bool {
+func (c *Conn) readSome(fd uintptr) bool {
+	t := &c.in
 	if t.lend && t.p == nil {
 		t.p = pool.Acquire(t.size)
 	}
@@ -51,9 +84,13 @@ func (t *transfer) read(fd uintptr) bool {
 				t.err = io.EOF
 			}
 			t.n = int(n)
+			c.gave(t.n)
 			return true
 		case syscall.EAGAIN:
 			t.giveBack()
+			if t.blocked == 0 && c.inPace.on() {
+				t.blocked = clock.Nano()
+			}
 			return false
 		case syscall.EINTR:
 			continue
@@ -63,14 +100,39 @@ func (t *transfer) read(fd uintptr) bool {
 	}
 }
 
-func (t *transfer) write(fd uintptr) bool {
-	for t.n < len(t.p) {
-		rest := t.p[t.n:]
-		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(unsafe.SliceData(rest))), uintptr(len(rest)))
+func (c *Conn) writeRaw() error {
+	t := &c.out
+	for {
+		t.err = nil
+		err := c.raw.Write(t.fn)
+		if err == nil {
+			err = t.err
+		}
+		if err == nil || !IsTimeout(err) || !c.writeOn(c.taken(), &err) {
+			return err
+		}
+	}
+}
+
+// writeSome is readSome's counterpart.
+func (c *Conn) writeSome(fd uintptr) bool {
+	t := &c.out
+	woken := int64(0)
+	if t.blocked != 0 {
+		woken = clock.Nano()
+		c.outPace.waited(woken-t.blocked, t.queued-queued(fd))
+		t.blocked = 0
+	}
+	for t.rest() {
+		n, errno := t.once(fd)
 		switch errno {
 		case 0:
-			t.n += int(n)
+			t.advance(n)
+			if woken != 0 {
+				c.writeAt = woken
+			}
 		case syscall.EAGAIN:
+			t.blocked, t.queued = clock.Nano(), queued(fd)
 			return false
 		case syscall.EINTR:
 		default:
@@ -81,7 +143,41 @@ func (t *transfer) write(fd uintptr) bool {
 	return true
 }
 
-func (t *transfer) giveBack() {
+func (t *outgoing) once(fd uintptr) (int, syscall.Errno) {
+	var vector [3]syscall.Iovec
+	count := 0
+	for _, p := range t.parts[t.at:] {
+		if len(p) > 0 {
+			vector[count] = syscall.Iovec{Base: unsafe.SliceData(p), Len: uint64(len(p))}
+			count++
+		}
+	}
+	if count == 1 {
+		n, _, errno := syscall.RawSyscall(syscall.SYS_WRITE, fd, uintptr(unsafe.Pointer(vector[0].Base)), uintptr(vector[0].Len))
+		return int(n), errno
+	}
+	n, _, errno := syscall.RawSyscall(syscall.SYS_WRITEV, fd, uintptr(unsafe.Pointer(&vector)), uintptr(count))
+	return int(n), errno
+}
+
+// queued is how many bytes a socket holds that its peer has not acknowledged. A write becomes possible only when a third of
+// the buffer is free: a slow peer's progress can be seen nowhere else.
+func queued(fd uintptr) int {
+	var n int32
+	_, _, _ = syscall.RawSyscall(syscall.SYS_IOCTL, fd, syscall.TIOCOUTQ, uintptr(unsafe.Pointer(&n)))
+	return int(n)
+}
+
+// taken is how much the peer has taken since a write was blocked, or since it was last asked.
+func (c *Conn) taken() (n int) {
+	_ = c.raw.Control(func(fd uintptr) {
+		now := queued(fd)
+		n, c.out.queued = c.out.queued-now, now
+	})
+	return n
+}
+
+func (t *incoming) giveBack() {
 	if t.lend && t.p != nil {
 		pool.Release(t.p)
 		t.p = nil
@@ -114,13 +210,13 @@ func (c *Conn) look(fd uintptr) {
 	c.quiet = errno == syscall.EAGAIN
 }
 
-// awaitFn is for c.raw.Read: it waits until there is something to read, or the end.
-func (c *Conn) awaitFn() func(fd uintptr) bool {
+// await waits until there is something to read, or the end.
+func (c *Conn) await() error {
 	if c.untilFn == nil {
 		c.untilFn = func(fd uintptr) bool {
 			c.look(fd)
 			return !c.quiet
 		}
 	}
-	return c.untilFn
+	return c.raw.Read(c.untilFn)
 }

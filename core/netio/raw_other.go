@@ -7,20 +7,27 @@ import (
 	"syscall"
 )
 
-// transfer has no work where reads and writes go through net.Conn.
-type transfer struct {
-	fn   func(fd uintptr) bool
-	p    []byte
-	n    int
-	err  error
-	lend bool
-	size int
+// incoming and outgoing are calls in flight; fn, lend and size are for raw calls.
+type incoming struct {
+	fn      func(fd uintptr) bool
+	p       []byte
+	lend    bool
+	size    int
+	blocked int64
+}
+
+type outgoing struct {
+	fn      func(fd uintptr) bool
+	parts   [3][]byte
+	at      int
+	n       int
+	blocked int64
 }
 
 func rawOf(net.Conn) syscall.RawConn { return nil }
 
-func (t *transfer) read(uintptr) bool  { return true }
-func (t *transfer) write(uintptr) bool { return true }
-func (t *transfer) giveBack()          {}
-
-func (c *Conn) awaitFn() func(uintptr) bool { return nil }
+func (c *Conn) readRaw() (int, error)  { return 0, nil }
+func (c *Conn) readSome(uintptr) bool  { return true }
+func (c *Conn) writeRaw() error        { return nil }
+func (c *Conn) writeSome(uintptr) bool { return true }
+func (c *Conn) await() error           { return nil }

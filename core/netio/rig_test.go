@@ -46,10 +46,11 @@ func dial(t testing.TB, kind string) (c *Conn, peer net.Conn) {
 		}
 		wg.Wait()
 		// The session tickets that come behind the handshake are taken off the wire with the first bytes.
-		go func() { _, _ = server.Write([]byte("!")) }()
+		wg.Go(func() { _, _ = server.Write([]byte("!")) })
 		if n, err := client.Read(make([]byte, 1)); n != 1 || err != nil {
 			t.Fatal(n, err)
 		}
+		wg.Wait() // a Close while a Write is under way would not announce the end
 		a, peer = client, server
 	}
 	c = New(a)

@@ -26,6 +26,7 @@ func (n *Node) HandOver(c socket.Command, wait time.Duration) (pid int, err erro
 		n.shared.Log.Error().Err(err).Msg("hand-over failed; this process goes on")
 		return 0, err
 	}
+	n.server.HandedOver()
 	n.shared.Log.Info().Int("pid", pid).Msg("handed over; draining")
 	return pid, nil
 }

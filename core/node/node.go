@@ -191,8 +191,16 @@ func (n *Node) listen(spec *config.Spec) error {
 func (n *Node) gauges() {
 	n.lease = n.shared.Metrics.Lease()
 	n.lease.Log("process", n.stderr)
-	n.lease.Connections("all", "open", func() float64 { open, _ := n.server.Connections(); return float64(open) })
-	n.lease.Connections("all", "refused", func() float64 { _, refused := n.server.Connections(); return float64(refused) })
+	of := func(state string, count func(server.Counts) int64) {
+		n.lease.Connections("all", state, func() float64 { return float64(count(n.server.Counts())) })
+	}
+	of("open", func(c server.Counts) int64 { return c.Open })
+	of("tunnel", func(c server.Counts) int64 { return c.Tunnels })
+	of("refused", func(c server.Counts) int64 { return c.Refused })
+	of("refused_per_ip", func(c server.Counts) int64 { return c.RefusedAddress })
+	of("refused_memory", func(c server.Counts) int64 { return c.Shed })
+	of("handshake_failed", func(c server.Counts) int64 { return c.Handshakes })
+	n.shared.Health.Register("memory", func() (bool, string) { return !n.server.Counts().Scarce, "" })
 	n.shared.Health.Register("listeners", func() (bool, string) { return n.serving.Load(), "" })
 	n.shared.Health.Register("upstreams", n.upstreamsReady)
 }
@@ -327,7 +335,8 @@ func (n *Node) Drain() (cut int) {
 		return 0
 	}
 	n.closed = true
-	n.shared.Log.Info().Msg("draining")
+	c := n.server.Counts()
+	n.shared.Log.Info().Int64("connections", c.Open).Int64("tunnels", c.Tunnels).Msg("draining")
 	cut = n.server.Drain(n.spec.Timeouts.Drain)
 	n.shared.Log.Info().Int("cut", cut).Msg("stopped")
 	n.close()

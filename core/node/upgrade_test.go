@@ -176,29 +176,22 @@ func TestTunnelIdle(t *testing.T) {
 	}
 }
 
+// A side that does not answer the goodbye is cut at the end of the drain.
 func TestTunnelIsCutAtTheEndOfDrain(t *testing.T) {
 	yaml := strings.Replace(logged, "routes:", "timeouts: {drain: 300ms}\nroutes:", 1)
-	r := coretest.Start(t, yaml, http.HandlerFunc(echo), coretest.Options{})
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
-	c, _, err := websocket.Dial(ctx, r.URL, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.CloseNow()
-	drained := make(chan int)
-	go func() { drained <- r.Node.Drain() }()
-	if err := c.Write(ctx, websocket.MessageText, []byte("during")); err != nil {
-		t.Error(err)
-	}
-	if _, got, err := c.Read(ctx); err != nil || string(got) != "during" {
-		t.Errorf("%q %v", got, err)
-	}
-	if cut := <-drained; cut != 1 {
+	r := through(t, yaml, func(u *coretest.Client) {
+		u.Head()
+		u.Send(switching)
+		_, _ = u.Rest()
+	})
+	c := r.Client()
+	c.Send(handshake)
+	c.Head()
+	if cut := r.Node.Drain(); cut != 1 {
 		t.Errorf("%d cut", cut)
 	}
-	if _, _, err := c.Read(ctx); err == nil {
-		t.Error("still open")
+	if got, err := c.Rest(); got != "\x88\x02\x03\xe9" {
+		t.Errorf("%q %v", got, err)
 	}
 	wantRecord(t, r, fault.Draining, `"status_code":101`)
 }

@@ -37,7 +37,8 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 	b := &builder{spec: s, shared: shared, kinds: kinds, upstreams: map[string]*Upstream{}, lease: shared.Metrics.Lease()}
 	b.plan = &Plan{
 		Spec: s, Shared: shared, Timeouts: s.Timeouts, Connections: int64(s.Guards.Connections), closed: make(chan struct{}),
-		HalfClose: s.Guards.HalfClose == config.HalfCloseServe,
+		HalfClose: s.Guards.HalfClose == config.HalfCloseServe, PerIP: s.Guards.ConnectionsPerIP,
+		RequestsPerConnection: s.Guards.RequestsPerConnection, MinRate: s.Guards.MinRate,
 		Limits: wire.Limits{
 			HeaderBytes: int(s.Guards.HeaderBytes), Fields: s.Guards.HeaderFields, Target: wire.Defaults.Target,
 			Underscores: underscores[s.Guards.Underscores], LenientLF: s.Guards.LenientLF,

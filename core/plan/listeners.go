@@ -14,7 +14,7 @@ func (b *builder) listeners() {
 	for i := range b.spec.Listeners {
 		c := &b.spec.Listeners[i]
 		l := Listener{
-			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health,
+			Pos: c.Pos, Address: c.Address.String(), Network: string(c.Address.Network), Target: c.Address.Text, Health: c.Health, H2C: c.H2C,
 		}
 		if c.ProxyProtocol != nil {
 			l.ProxyFrom = prefixes(c.ProxyProtocol.Trusted)
@@ -31,21 +31,11 @@ func (b *builder) listeners() {
 	}
 }
 
-// http2 says that listeners with TLS offer HTTP/2.
-const http2 = false
-
-func protocols() []string {
-	if http2 {
-		return []string{"h2", "http/1.1"}
-	}
-	return []string{"http/1.1"}
-}
-
 // listenerTLS opens what a listener's TLS is made of. The parts are shared with other plans, so that their state outlives
 // a reload: certificates that have been taken since, the keys of sessions.
 func (b *builder) listenerTLS(key string, c *config.ListenerTLS) *tls.Config {
 	r := b.shared.Certs
-	o := certs.ListenerOptions{MinVersion: tls.VersionTLS12, Protocols: protocols()}
+	o := certs.ListenerOptions{MinVersion: tls.VersionTLS12, Protocols: []string{"h2", "http/1.1"}}
 	if c.MinVersion == "1.3" {
 		o.MinVersion = tls.VersionTLS13
 	}

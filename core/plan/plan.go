@@ -19,20 +19,23 @@ import (
 
 // Plan is one configuration, live. All of it may be used concurrently while it is pinned.
 type Plan struct {
-	Spec        *config.Spec
-	Shared      *Shared
-	Routes      []Route
-	Upstreams   []*Upstream // in the order of the configuration
-	Listeners   []Listener
-	Limits      wire.Limits
-	Timeouts    Timeouts
-	Connections int64      // 0: no limit
-	HalfClose   bool       // a client that has ended its side after a request is still answered
-	Guarded     []string   // request fields that no client may send itself, lower-case
-	Spent       []string   // those of them that may carry a credential: they go when it has been read
-	Untrailed   []string   // both: in a trailer section nothing is a credential
-	AccessLog   *AccessLog // nil: off; the plan holds it until it closes
-	Via         *Via       // nil: none is written
+	Spec                  *config.Spec
+	Shared                *Shared
+	Routes                []Route
+	Upstreams             []*Upstream // in the order of the configuration
+	Listeners             []Listener
+	Limits                wire.Limits
+	Timeouts              Timeouts
+	Connections           int64 // 0: no limit, as below
+	PerIP                 int   // connections of one address
+	MinRate               int64 // bytes a second of a client that sends a body or takes an answer
+	RequestsPerConnection int
+	HalfClose             bool       // a client that has ended its side after a request is still answered
+	Guarded               []string   // request fields that no client may send itself, lower-case
+	Spent                 []string   // those of them that may carry a credential: they go when it has been read
+	Untrailed             []string   // both: in a trailer section nothing is a credential
+	AccessLog             *AccessLog // nil: off; the plan holds it until it closes
+	Via                   *Via       // nil: none is written
 
 	table   *route.Table
 	trusted *bart.Lite
@@ -56,6 +59,7 @@ type Listener struct {
 	Network string
 	Target  string // what the network's listen call takes
 	Health  string // path; "" is none
+	H2C     bool   // HTTP/2 without TLS, by prior knowledge
 	TLS     *tls.Config
 
 	ProxyFrom *bart.Lite // peers whose connections begin with a header of the PROXY protocol; nil: nobody's

@@ -87,7 +87,7 @@ func (w *walk) pump(body *exchange.Body) error {
 		size = pool.Large
 	}
 	buf := pool.Acquire(size)
-	defer pool.Release(buf)
+	defer func() { pool.Release(buf) }()
 	for {
 		p, err := body.Next(buf)
 		if err == io.EOF {
@@ -98,6 +98,10 @@ func (w *walk) pump(body *exchange.Body) error {
 		}
 		if err := w.x.Down.WriteBody(p, !body.Whole()); err != nil {
 			return err
+		}
+		if len(p) == len(buf) && len(buf) < pool.Large { // there is more than fits: fewer, larger pieces
+			pool.Release(buf)
+			buf = pool.Acquire(pool.Large)
 		}
 	}
 }

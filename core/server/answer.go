@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wire"
 )
@@ -18,46 +19,91 @@ type answer struct {
 	chunked bool
 	left    int64 // bytes still owed of a body of known length; -1 if not known
 	muted   bool  // the answer has no body on the wire
-	tunnel  bool
+	tunnel  bool  // is a 101
 	broken  bool
+
+	tunnelled bool // the client's bytes have been handed over
 }
 
 var (
 	errTunnel = errors.New("no tunnel")
+	errSwitch = fault.New(fault.GuestFailed, "101 to a client that asked for no upgrade")
 	errShort  = fault.New(fault.Internal, "answer shorter than its Content-Length")
 )
 
 // Inform is exchange.Downstream's.
-func (c *conn) Inform(x *exchange.Exchange) error { return nil }
+func (c *conn) Inform(x *exchange.Exchange) error {
+	if c.asked.version < exchange.HTTP11 || x.Sent || x.Response.Status < 102 || x.Response.Status > 199 {
+		return nil
+	}
+	c.interim.Lock()
+	defer c.interim.Unlock()
+	buf := pool.Acquire(pool.Medium)
+	err := c.write(wire.AppendResponse(buf[:0], x, 0, false), nil, nil)
+	pool.Release(buf)
+	return err
+}
 
 // WriteHead is exchange.Downstream's.
 func (c *conn) WriteHead(x *exchange.Exchange, length int64) error {
-	if x.Request.Expect {
-		c.mu.Lock()
+	if err := c.frame(x, length); err != nil {
+		return err
+	}
+	if c.asked.expect {
+		c.interim.Lock()
 		c.headSent = true
-		c.mu.Unlock()
+		c.interim.Unlock()
 	}
-	a := &c.answer
-	if c.nc.Aborted() && fault.KindOf(x.Cause()) == fault.ExchangeTimeout {
-		c.revive() // the one cause of which the client is told
-		a.close = true
+	if rate := c.pinned.MinRate; rate > 0 {
+		c.nc.EndPace()
+		if !c.answer.tunnel {
+			c.nc.PaceWrites(rate)
+		}
 	}
-	status := x.Response.Status
-	a.muted = wire.Bodiless(status) || string(x.Request.Method) == "HEAD"
-	a.tunnel = status == 101
-	a.left = length
-	a.chunked = length < 0 && !a.muted && x.Request.Version >= exchange.HTTP11
-	a.close = !a.tunnel && (a.close || x.Request.Close || x.Response.Close || c.leaving() || !c.bodyAtHand() ||
-		length < 0 && !a.muted && !a.chunked)
 	if c.out == nil {
 		c.out = pool.Acquire(pool.Medium)
 	}
-	c.out = wire.AppendResponse(c.out[:0], x, length, a.close)
-	x.Sent = true
-	if a.tunnel {
+	c.out = wire.AppendResponse(c.out[:0], x, length, c.answer.close)
+	if c.answer.tunnel {
 		return c.flush()
 	}
 	return nil
+}
+
+// frame decides how the answer lies on the wire: by its status and by what the client asked, whatever filters and stages have
+// made of the request since.
+func (c *conn) frame(x *exchange.Exchange, length int64) error {
+	a, status := &c.answer, x.Response.Status
+	x.Request.Method, x.Request.Version = c.asked.method, c.asked.version
+	if status == 101 && !c.asked.upgrade {
+		return errSwitch
+	}
+	if err := x.Begin(); err != nil {
+		return err
+	}
+	a.muted = wire.Bodiless(status) || string(c.asked.method) == "HEAD"
+	a.tunnel = status == 101
+	a.left = length
+	a.chunked = length < 0 && !a.muted && c.asked.version >= exchange.HTTP11
+	a.close = !a.tunnel && (x.Request.Close || x.Response.Close || c.leaving() || c.worn() || !c.bodyAtHand() ||
+		length < 0 && !a.muted && !a.chunked || x.Record.Fault == fault.ExchangeTimeout)
+	return nil
+}
+
+// worn reports whether the connection has carried as many requests as it may.
+func (c *conn) worn() bool {
+	most := c.most(c.pinned)
+	return most > 0 && c.served >= most
+}
+
+// most is how many requests the connection may carry, 0 for any number: what is configured, give or take a tenth, so that
+// clients do not come back all at once.
+func (c *conn) most(p *plan.Plan) int {
+	n := p.RequestsPerConnection
+	if n == 0 {
+		return 0
+	}
+	return max(1, n+n*int(c.jitter)/1280)
 }
 
 // bodyAtHand reports whether the request's body has been read or will be without asking the client: else the connection
@@ -96,27 +142,27 @@ func (c *conn) WriteBody(p []byte, flush bool) error {
 		a.left -= int64(len(p))
 	}
 	c.x.Record.BytesOut += int64(len(p))
+	end := noBytes
 	if a.chunked {
 		c.out = wire.AppendChunkSize(c.out, len(p))
+		end = crlf
 	}
-	if len(c.out)+len(p)+2 <= cap(c.out) {
-		c.out = append(c.out, p...)
-	} else {
-		if err := c.flush(); err != nil {
-			return err
-		}
-		if err := c.write(p); err != nil {
-			return err
-		}
+	if len(c.out)+len(p)+len(end) > cap(c.out) {
+		err := c.write(c.out, p, end)
+		c.out = c.out[:0]
+		return err
 	}
-	if a.chunked {
-		c.out = append(c.out, "\r\n"...)
-	}
+	c.out = append(append(c.out, p...), end...)
 	if flush {
 		return c.flush()
 	}
 	return nil
 }
+
+var (
+	crlf    = []byte("\r\n")
+	noBytes []byte
+)
 
 // Finish is exchange.Downstream's.
 func (c *conn) Finish(trailer *exchange.Header) error {
@@ -147,7 +193,12 @@ func (c *conn) Tunnel() (exchange.Pipe, []byte, error) {
 	if !c.answer.tunnel {
 		return nil, nil, errTunnel
 	}
-	c.since.Store(0) // from here on both sides are read: whoever goes is noticed
+	c.answer.tunnelled = true
+	c.server.tunnels.Add(1)
+	// From here on both sides are read: whoever goes is noticed.
+	if c.to(tunnelling)&told != 0 {
+		c.x.Handle().Leave()
+	}
 	return c.nc, c.rest, nil
 }
 
@@ -155,14 +206,14 @@ func (c *conn) flush() error {
 	if len(c.out) == 0 {
 		return nil
 	}
-	err := c.write(c.out)
+	err := c.write(c.out, nil, nil)
 	c.out = c.out[:0]
 	return err
 }
 
-func (c *conn) write(p []byte) error {
+func (c *conn) write(a, b, z []byte) error {
 	c.nc.WriteBy(clock.Nano(), c.x.WriteIdle)
-	if _, err := c.nc.Write(p); err != nil {
+	if err := c.nc.WriteAll(a, b, z); err != nil {
 		c.answer.broken = true
 		return wire.Blame(wire.FromClient, err)
 	}

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -18,55 +17,60 @@ import (
 	"github.com/weirproxy/weir/core/wire"
 )
 
-// States of a connection. Only an idle one may be ended at once; one that is busy ends after its answer.
-const (
-	idle    int32 = iota // waits for a request
-	busy                 // has a byte of a request, or is answering it
-	leaving              // was idle, and told to go
-)
-
-// conn is one HTTP/1.1 client connection. Its goroutine reads a head, has the exchange served, and begins again; the
-// exchange writes its answer through conn, which is its Downstream.
+// conn is one client connection. Over HTTP/1.1 its goroutine reads a head, has the exchange served, and begins again; the
+// exchange writes its answer through conn, which is its Downstream. For HTTP/2 see mux.
 type conn struct {
+	life
 	server *Server
 	from   *listener
-	index  int      // in server.conns; guarded by server.mu
-	base   net.Conn // as it was accepted
+	index  int         // in server.conns; guarded by server.mu
+	base   net.Conn    // as it was accepted
+	nc     *netio.Conn // base, with TLS over it if there is; written under life.mu
 
-	secure bool
-	peer   netip.AddrPort
-	text   []byte // peer's address as text
+	secure  bool
+	agreed  bool // on HTTP/2, by ALPN
+	jitter  int8 // how far its number of requests is from what is configured, in 1,280ths
+	peer    netip.AddrPort
+	text    []byte // peer's address as text
+	counted ipKey  // what it counts for among the connections of an address
 
 	certificate *exchange.Certificate // the client's, verified; nil without
 
-	state atomic.Int32
-	since atomic.Int64 // clock.Nano when the exchange under way began; 0: there is none, or it is a tunnel
-
 	pinned *plan.Plan
+	served int    // requests
 	began  int64  // clock.Nano at the first byte of the request under way
 	in     []byte // lent by pool: bytes of the next request that came with the last, in[:n]
 	n      int
 	rest   []byte // bytes behind the request under way, a view
 	body   wire.BodyReader
 	x      *exchange.Exchange
+	asked  asked
 
 	out    []byte // lent by pool while an answer is written
 	answer answer
 
-	mu        sync.Mutex      // guards the fields below, which others read or write too; nc is written by the conn's goroutine only
-	nc        *netio.Conn     // base, with TLS over it if there is
-	handle    exchange.Handle // of the last exchange begun
-	headSent  bool            // 100 Continue may be written, by whoever pulls the body, until then
+	mux *mux // written under life.mu, once
+
+	interim   sync.Mutex // of writing before the head of the answer: 100 Continue is written by whoever pulls the body
+	headSent  bool       // no more of that
 	continued bool
-	severed   bool // by cut: nothing is served any more
+}
+
+// asked is what the client's own request said of the message that answers it: filters change the request that is forwarded.
+type asked struct {
+	method  []byte
+	version int
+	upgrade bool
+	expect  bool
 }
 
 // serve reads and answers requests until the connection ends.
 func (c *conn) serve() {
 	defer c.server.left(c)
-	defer func() { _ = c.nc.Close() }()
+	defer func() { c.to(ended); _ = c.nc.Close() }()
 	defer c.recover()
-	if c.state.Load() == leaving {
+	if c.agreed {
+		c.multiplex(nil)
 		return
 	}
 	for c.next() {
@@ -81,16 +85,13 @@ func (c *conn) next() bool {
 		c.refuse(buf, err)
 		return false
 	}
-	if !c.exchange(buf, n, end) {
+	if c.begins2(buf, n, end) || !c.exchange(buf, n, end) {
 		return false
 	}
-	c.state.Store(idle)
+	words := c.to(waiting)
 	// What has been read already is answered, also while leaving: nobody else could.
-	return c.n > 0 || !c.leaving()
+	return c.n > 0 || words == 0
 }
-
-// leaving reports whether the connection should end after the answer under way.
-func (c *conn) leaving() bool { return c.server.draining.Load() || c.from.closing.Load() }
 
 // recover is the last resort: panics of filters end in package proxy, but for those while their state is released.
 func (c *conn) recover() {
@@ -99,7 +100,6 @@ func (c *conn) recover() {
 		return
 	}
 	c.server.log.Error().Interface("panic", r).Bytes("stack", debug.Stack()).Msg("panic on a connection")
-	c.since.Store(0)
 	c.Abort()
 	c.unpin(false)
 }
@@ -113,16 +113,23 @@ func (c *conn) exchange(buf []byte, n, end int) bool {
 		c.reject(x, err)
 		return false
 	}
+	c.asked = asked{x.Request.Method, x.Request.Version, x.Request.Upgrade, x.Request.Expect}
 	c.rest = c.bindBody(x, f, buf[end:n])
-	c.since.Store(x.Record.Start)
+	if c.server.memory.scarce.Load() && !c.probe(x) {
+		c.reject(x, errScarce)
+		return false
+	}
 	unpinned := proxy.Serve(p, c.from.spec.Load(), x)
-	c.since.Store(0)
+	x.Settle()
 	if f.Mode == wire.ChunkedBody && c.body.Done() {
 		c.rest = c.body.Ahead()
 	}
 	a := c.answer
 	read := c.body.Done()
-	keep := read && !a.close && !a.broken && !a.tunnel && !c.nc.Aborted()
+	keep := read && !a.close && !a.broken && !a.tunnel
+	if keep && c.nc.Interrupted() {
+		keep = c.resume() // by what came too late to concern this exchange
+	}
 	if keep && len(c.rest) > 0 {
 		c.in = pool.Acquire(len(c.rest))
 		c.n = copy(c.in, c.rest)
@@ -135,6 +142,14 @@ func (c *conn) exchange(buf []byte, n, end int) bool {
 	return keep
 }
 
+// probe reports whether x asks for the listener's own health.
+func (c *conn) probe(x *exchange.Exchange) bool {
+	health := c.from.spec.Load().Health
+	return health != "" && len(x.Request.Path) >= len(health) && string(x.Request.Path[:len(health)]) == health
+}
+
+var errScarce = fault.New(fault.NotReady, "memory is scarce")
+
 // bindBody makes x's body what f says of the bytes behind its head, and gives those that are not the body's.
 func (c *conn) bindBody(x *exchange.Exchange, f wire.Framing, behind []byte) (rest []byte) {
 	idle := c.pinned.Timeouts.BodyIdle
@@ -143,15 +158,29 @@ func (c *conn) bindBody(x *exchange.Exchange, f wire.Framing, behind []byte) (re
 		split := min(int64(len(behind)), f.Length)
 		c.body.Init(c.nc, wire.FromClient, f, behind[:split], idle, &x.Request.Trailer)
 		x.Request.Body.Init(f.Length, (*requestBody)(c))
+		c.pace(x)
 		return behind[split:]
 	case wire.ChunkedBody:
 		c.body.Init(c.nc, wire.FromClient, f, behind, idle, &x.Request.Trailer)
 		x.Request.Body.Init(-1, (*requestBody)(c))
+		c.pace(x)
 		return nil
 	}
 	x.Request.Body.Init(0, nil)
 	c.body.Init(c.nc, wire.FromClient, f, nil, 0, nil)
 	return behind
+}
+
+// pace makes the client keep the least rate with the body of x. A stream of messages has none.
+func (c *conn) pace(x *exchange.Exchange) {
+	if rate := c.pinned.MinRate; rate > 0 && !isGRPC(x.Request.Header.Get("content-type")) {
+		c.nc.PaceReads(rate)
+	}
+}
+
+func isGRPC(contentType []byte) bool {
+	const prefix = "application/grpc"
+	return len(contentType) >= len(prefix) && exchange.EqualFold(contentType[:len(prefix)], prefix)
 }
 
 func (c *conn) begin(buf []byte) *exchange.Exchange {
@@ -163,13 +192,10 @@ func (c *conn) begin(buf []byte) *exchange.Exchange {
 	x.WriteIdle = c.pinned.Timeouts.BodyIdle
 	x.Client = exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate}
 	x.Bind(exchange.ClientLeg, c.nc)
-	c.x, c.answer, c.rest = x, answer{}, nil
-	c.mu.Lock()
-	c.handle, c.headSent, c.continued = x.Handle(), false, false
-	if c.severed {
-		c.handle.Cancel(errDraining)
-	}
-	c.mu.Unlock()
+	c.x, c.answer, c.asked, c.rest = x, answer{}, asked{}, nil
+	c.headSent, c.continued = false, false
+	c.served++
+	c.begins(x.Handle(), c.began)
 	return x
 }
 
@@ -178,6 +204,10 @@ func (c *conn) finish(x *exchange.Exchange, unpinned bool) {
 	pool.Release(c.out)
 	c.out, c.x, c.rest = nil, nil, nil
 	exchange.Release(x)
+	if c.pinned.MinRate > 0 {
+		c.nc.PaceReads(0)
+		c.nc.PaceWrites(0)
+	}
 	c.unpin(unpinned)
 }
 
@@ -204,8 +234,10 @@ var unknownMethod = []byte("-")
 // reject answers a request that could not be read: where the next one begins is not known.
 func (c *conn) reject(x *exchange.Exchange, err error) {
 	x.Request.Close = true
-	c.body = wire.BodyReader{}
+	c.asked = asked{method: x.Request.Method, version: x.Request.Version}
+	c.body.Init(c.nc, wire.FromClient, wire.Framing{}, nil, 0, nil)
 	proxy.Refuse(c.pinned, x, err)
+	x.Settle()
 	broken := c.answer.broken
 	c.finish(x, false)
 	if !broken {
@@ -219,6 +251,7 @@ const lingerTime = 2 * time.Second
 // linger waits for the client to read the answer: closing a socket that holds unread bytes would reset it and throw the
 // answer away.
 func (c *conn) linger() {
+	c.to(lingering)
 	_ = c.nc.CloseWrite()
 	nc := c.nc.Net()
 	_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
@@ -231,66 +264,25 @@ func (c *conn) linger() {
 	pool.Release(buf)
 }
 
-// revive makes a connection whose reads or writes were aborted usable for what is still owed to the client. One that was
-// cut stays so: the drain waits for its end.
-func (c *conn) revive() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.severed {
-		return
-	}
-	_ = c.nc.SetDeadline(time.Time{})
-	c.nc = netio.New(c.nc.Net())
-}
-
-// leave ends the connection if it is idle. Any goroutine.
-func (c *conn) leave() {
-	if !c.state.CompareAndSwap(idle, leaving) {
-		return
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.nc.AbortRead()
-}
-
-// cut ends the connection whatever it does, or is about to do. Any goroutine.
-func (c *conn) cut() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.severed = true
-	c.handle.Cancel(errDraining)
-	c.nc.Abort()
-}
-
-// cancel ends the exchange under way. Any goroutine.
-func (c *conn) cancel(cause *fault.Fault) {
-	c.mu.Lock()
-	h := c.handle
-	c.mu.Unlock()
-	h.Cancel(cause)
-}
-
-var errDraining = fault.New(fault.Draining, "cut at the end of the drain")
-
 // requestBody is the conn as the source of its request's body. It may be read by another goroutine than the conn's.
 type requestBody conn
 
 // Read sends 100 Continue before the first byte is read, if the client waits for it and has no answer yet (RFC 9110 §10.1.1).
 func (b *requestBody) Read(p []byte) (int, error) {
 	c := (*conn)(b)
-	if c.x.Request.Expect {
-		c.mu.Lock()
+	if c.asked.expect {
+		c.interim.Lock()
 		if !c.continued && !c.headSent {
 			c.continued = true
 			c.nc.WriteBy(clock.Nano(), time.Second)
-			_, _ = c.nc.Write(continueLine)
+			_, _ = c.nc.Write(continueLine) // the body will not come, or the head of the answer fail, if this did
 		}
-		c.mu.Unlock()
+		c.interim.Unlock()
 	}
 	return c.body.Read(p)
 }
 
 // Whole is false while the client waits to be asked.
-func (b *requestBody) Whole() bool { return !b.x.Request.Expect && b.body.Whole() }
+func (b *requestBody) Whole() bool { return !b.asked.expect && b.body.Whole() }
 
 var continueLine = []byte("HTTP/1.1 100 Continue\r\n\r\n")

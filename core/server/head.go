@@ -29,9 +29,8 @@ func (c *conn) readHead(p *plan.Plan) (buf []byte, n, end int, err error) {
 			return nil, 0, 0, err
 		}
 	}
-	if !c.state.CompareAndSwap(idle, busy) {
-		c.state.Store(busy)
-		c.revive() // told to leave just now: the request is answered first
+	if c.to(reading)&told != 0 {
+		c.resume() // told to leave just now: the request is answered first
 	}
 	c.began = clock.Nano()
 	most := p.Limits.HeaderBytes
@@ -70,11 +69,13 @@ const handshakeRecord = 0x16
 // wait waits for the first bytes of a request.
 func (c *conn) wait(idle time.Duration) (buf []byte, n int, err error) {
 	c.nc.ReadBy(clock.Nano(), idle)
+	if now := c.now(); now&told != 0 && now&phases == fresh {
+		c.nc.Hasten(freshGrace) // what leave did, ReadBy may have undone
+	}
 	buf, n, err = c.nc.ReadPooled(pool.Small)
-	if err != nil && errors.Is(err, netio.ErrAborted) && c.state.Load() == leaving && readable(rawOf(c.base)) {
+	if err != nil && errors.Is(err, netio.ErrAborted) && readable(rawOf(c.base)) && c.resume() {
 		// A request came while the connection was told to leave: closing now would lose it without a word.
 		pool.Release(buf)
-		c.revive()
 		c.nc.ReadBy(clock.Nano(), time.Second)
 		buf, n, err = c.nc.ReadPooled(pool.Small)
 	}

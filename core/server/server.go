@@ -5,6 +5,7 @@ package server
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +23,7 @@ type Server struct {
 	sockets  *socket.Set
 	plan     atomic.Pointer[plan.Plan]
 	draining atomic.Bool
+	shared   atomic.Bool // another process has the listeners, too
 
 	reload    sync.Mutex
 	listeners map[string]*listener // by plan.Listener.Key
@@ -31,6 +33,10 @@ type Server struct {
 	empty chan struct{} // closed when the last one has left, during a drain
 
 	open, refused atomic.Int64
+	tunnels       atomic.Int64 // open
+	handshakes    atomic.Int64 // that failed
+	addresses     perIP
+	memory        memory
 	stop, watched chan struct{} // ends the watch, and its end; nil before Listen
 }
 
@@ -151,6 +157,9 @@ func (s *Server) Addresses() map[string]net.Addr {
 	return all
 }
 
+// HandedOver says that another process accepts from the same sockets: closing them loses nobody.
+func (s *Server) HandedOver() { s.shared.Store(true) }
+
 // Bound lists the listeners and what they were opened by, for a process that takes them over.
 func (s *Server) Bound() []socket.Bound {
 	s.reload.Lock()
@@ -163,34 +172,86 @@ func (s *Server) Bound() []socket.Bound {
 	return all
 }
 
-// Connections counts the clients' connections that are open, and those refused because there were too many.
-func (s *Server) Connections() (open, refused int64) { return s.open.Load(), s.refused.Load() }
+// Counts are what a server counts of its clients' connections.
+type Counts struct {
+	Open, Tunnels int64 // connections; those of them that are WebSocket tunnels
+	Scarce        bool  // memory is: new work is refused
+
+	// Of those that were not served: too many, too many of one address, memory scarce, TLS that failed. They only grow.
+	Refused, RefusedAddress, Shed, Handshakes int64
+}
+
+// Counts gives what is and has been.
+func (s *Server) Counts() Counts {
+	return Counts{
+		Open: s.open.Load(), Tunnels: s.tunnels.Load(), Scarce: s.memory.scarce.Load(), Refused: s.refused.Load(),
+		RefusedAddress: s.addresses.refusals(), Shed: s.memory.shed.Load(), Handshakes: s.handshakes.Load(),
+	}
+}
 
 // admit counts a connection and serves it, or closes it when there are too many.
 func (s *Server) admit(l *listener, nc net.Conn) {
-	if n, most := s.open.Add(1), s.plan.Load().Connections; most > 0 && n > most {
+	if s.memory.scarce.Load() {
+		s.memory.shed.Add(1)
+		_ = nc.Close()
+		return
+	}
+	p := s.plan.Load()
+	if n := s.open.Add(1); p.Connections > 0 && n > p.Connections {
 		s.open.Add(-1)
 		s.refused.Add(1)
 		_ = nc.Close()
 		return
 	}
 	c := l.start(nc)
+	most := p.PerIP
+	if c.announced() {
+		most = 0 // the peer speaks for many; each of them is counted once it is known
+	}
+	if !c.counts(c.peer.Addr(), most) {
+		s.open.Add(-1)
+		_ = nc.Close()
+		return
+	}
 	s.mu.Lock()
 	c.index = len(s.conns)
 	s.conns = append(s.conns, c)
 	s.mu.Unlock()
+	if l.spec.Load().TLS == nil && !c.announced() {
+		go c.serve()
+		return
+	}
 	go func() {
 		if err := c.handshake(); err != nil {
 			_ = c.nc.Close()
 			s.left(c)
 			return
 		}
-		c.serve()
+		go c.serve() // on a stack of its own: that of a handshake is large, and stays as large while the connection idles
 	}()
+}
+
+// counts makes the connection one of the address's, unless that has most already. Of a unix socket there is none. Whoever
+// learns later, from a proxy in front, who the client is, calls it again.
+func (c *conn) counts(a netip.Addr, most int) bool {
+	k := keyOf(a)
+	if c.from.spec.Load().Network == "unix" && a == c.peer.Addr() {
+		k = ipKey{}
+	}
+	if !c.server.addresses.enter(k, most) {
+		return false
+	}
+	c.server.addresses.leave(c.counted)
+	c.counted = k
+	return true
 }
 
 // left forgets a connection that has ended.
 func (s *Server) left(c *conn) {
+	if c.answer.tunnelled {
+		s.tunnels.Add(-1)
+	}
+	s.addresses.leave(c.counted)
 	s.mu.Lock()
 	last := len(s.conns) - 1
 	s.conns[c.index] = s.conns[last]
@@ -214,9 +275,12 @@ func (s *Server) Drain(wait time.Duration) (cut int) {
 	if s.draining.Swap(true) {
 		return 0
 	}
+	var closing sync.WaitGroup
 	for key, l := range s.listeners {
-		s.close(key, l)
+		closing.Go(l.close)
+		delete(s.listeners, key)
 	}
+	closing.Wait()
 	gone := s.leaveAll()
 	timer := time.NewTimer(wait)
 	defer timer.Stop()

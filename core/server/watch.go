@@ -8,24 +8,33 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 )
 
-// watchEvery is how often clients are looked after whose exchange has been under way for as long.
-const watchEvery = 250 * time.Millisecond
+// watchEvery is how often clients are looked after whose exchange has been under way for as long, and memoryEvery how often
+// memory is.
+const (
+	watchEvery  = 250 * time.Millisecond
+	memoryEvery = 100 * time.Millisecond
+)
 
 // watchBatch is how many connections are looked through under one lock: 100,000 of them must not hold up accepting.
 const watchBatch = 1024
 
 // watch ends the exchanges of clients that have gone. While an exchange waits for its upstream nobody reads from the
-// client, so that its end would not be seen before the answer is written, and the upstream would work for nobody. A
-// request that is answered fast pays one atomic store for this.
+// client, so that its end would not be seen before the answer is written, and the upstream would work for nobody.
 func (s *Server) watch() {
 	defer close(s.watched)
-	tick := time.NewTicker(watchEvery)
+	tick, memory := time.NewTicker(watchEvery), time.NewTicker(memoryEvery)
 	defer tick.Stop()
+	defer memory.Stop()
 	var long []*conn
 	for {
 		select {
 		case <-s.stop:
 			return
+		case <-memory.C:
+			if s.memory.look() {
+				s.log.Warn().Bool("scarce", s.memory.scarce.Load()).Msg("memory in use against the memory limit")
+			}
+			continue
 		case <-tick.C:
 		}
 		before := clock.Nano() - int64(watchEvery)
@@ -33,8 +42,8 @@ func (s *Server) watch() {
 		for first := 0; first >= 0; {
 			long, first = s.longExchanges(long[:0], first, before)
 			for i, c := range long {
-				if gone(rawOf(c.base), halfClose) && c.since.Load() != 0 {
-					c.cancel(errGone)
+				if h, ok := c.longer(before); ok && gone(rawOf(c.base), halfClose) {
+					h.Cancel(errGone)
 				}
 				long[i] = nil
 			}
@@ -49,7 +58,7 @@ func (s *Server) longExchanges(dst []*conn, first int, before int64) ([]*conn, i
 	defer s.mu.Unlock()
 	end := min(first+watchBatch, len(s.conns))
 	for _, c := range s.conns[min(first, end):end] {
-		if since := c.since.Load(); since != 0 && since < before {
+		if _, ok := c.longer(before); ok {
 			dst = append(dst, c)
 		}
 	}

@@ -13,15 +13,27 @@ import (
 // changes: that sees every way of replacing a file (a rename, the swap of a link above it as Kubernetes does, writing in
 // place) on every file system, and costs a few system calls a second.
 //
-// A file is believed when two readings, FilePoll apart, were the same: one that is being written in place is not. A list
-// cut short can be a good list, so nothing else tells.
+// A file is believed when two readings, FilePoll apart, were of the same file in the same state: one that is being written
+// in place is not. A list cut short can be a good list, so nothing else tells.
 type watch struct {
 	list []EndpointOptions // the last good one
 	used []byte            // what it was read from
-	seen []byte            // the last reading
+	seen reading           // the last one
 	err  string            // what was last told
 	busy bool
 	due  int64
+}
+
+// reading is a file's content and what it was read from.
+type reading struct {
+	data []byte
+	info os.FileInfo // nil: it could not be read
+}
+
+// same reports whether nothing has happened to the file between a and b.
+func (a reading) same(b reading) bool {
+	return a.info != nil && b.info != nil && os.SameFile(a.info, b.info) && a.info.ModTime().Equal(b.info.ModTime()) &&
+		bytes.Equal(a.data, b.data)
 }
 
 // maxEndpointFile bounds a file of endpoints.
@@ -31,10 +43,10 @@ const maxEndpointFile = 1 << 20
 // then that list stays.
 func (g *group) openFile(before *group) error {
 	w := &watch{due: clock.Nano() + jitter(g.r.o.FilePoll)}
-	data, err := readFile(g.o.File)
+	now, err := readFile(g.o.File)
 	if err == nil {
-		w.list, err = g.o.parse(g.o.File, data)
-		w.used, w.seen = data, data
+		w.list, err = g.o.parse(g.o.File, now.data)
+		w.used, w.seen = now.data, now
 	}
 	g.file = w
 	if err == nil {
@@ -43,24 +55,39 @@ func (g *group) openFile(before *group) error {
 	if before == nil || before.file == nil || before.o.File != g.o.File {
 		return fmt.Errorf("read endpoints: %w", err)
 	}
-	if w.list, err = g.o.parse(g.o.File, before.file.used); err != nil {
-		return fmt.Errorf("read endpoints: %w", err)
+	list, old := g.o.parse(g.o.File, before.file.used)
+	if old != nil {
+		return fmt.Errorf("read endpoints: %w", old)
 	}
-	w.used = before.file.used
+	w.list, w.used = list, before.file.used
+	g.fileFails(err)
 	return nil
 }
 
-func readFile(path string) ([]byte, error) {
+// fileFails tells why the file can't be used, once.
+func (g *group) fileFails(err error) {
+	if text := err.Error(); text != g.file.err {
+		g.file.err = text
+		g.tell("", "file of endpoints can't be used; the last good list stays", err, true)
+	}
+}
+
+func readFile(path string) (r reading, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, err
+		return reading{}, err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, maxEndpointFile+1))
-	if err == nil && len(data) > maxEndpointFile {
-		err = fmt.Errorf("%s is larger than %d MiB", path, maxEndpointFile>>20)
+	if r.data, err = io.ReadAll(io.LimitReader(f, maxEndpointFile+1)); err != nil {
+		return reading{}, err
 	}
-	return data, err
+	if len(r.data) > maxEndpointFile {
+		return reading{}, fmt.Errorf("%s is larger than %d MiB", path, maxEndpointFile>>20)
+	}
+	if r.info, err = f.Stat(); err != nil {
+		return reading{}, err
+	}
+	return r, nil
 }
 
 // startReading reads the file when that is due, by a goroutine: a file system may hang. g.mu is held.
@@ -71,44 +98,39 @@ func (g *group) startReading(now int64) {
 	}
 	w.busy = true
 	g.workers.Go(func() {
-		data, err := readFile(g.o.File)
+		now, err := readFile(g.o.File)
 		g.mu.Lock()
 		w.busy = false
 		w.due = clock.Nano() + int64(g.r.o.FilePoll)
 		if !g.closed {
-			g.read(data, err)
+			g.read(now, err)
 		}
 		g.mu.Unlock()
 		g.kick()
 	})
 }
 
-// read takes what the file held. g.mu is held.
-func (g *group) read(data []byte, err error) {
+// read takes what the file holds now, or why it can't be read. g.mu is held.
+func (g *group) read(now reading, err error) {
 	w := g.file
-	same := err == nil && w.seen != nil && bytes.Equal(data, w.seen)
-	w.seen = data
-	if err != nil {
-		w.seen = nil
+	before := w.seen
+	w.seen = now
+	if err == nil && !now.same(before) {
+		return
 	}
-	if err == nil && (!same || bytes.Equal(data, w.used)) {
-		if same {
-			w.err = ""
-		}
+	if err == nil && bytes.Equal(now.data, w.used) {
+		w.err = ""
 		return
 	}
 	var list []EndpointOptions
 	if err == nil {
-		list, err = g.o.parse(g.o.File, data)
+		list, err = g.o.parse(g.o.File, now.data)
 	}
 	if err != nil {
-		if text := err.Error(); text != w.err {
-			w.err = text
-			g.tell("", "file of endpoints can't be used; the last good list stays", err, true)
-		}
+		g.fileFails(err)
 		return
 	}
-	w.list, w.used, w.err = list, data, ""
+	w.list, w.used, w.err = list, now.data, ""
 	g.tell("", "file of endpoints read", nil, false)
 	if g.override == nil {
 		g.aim(nil)

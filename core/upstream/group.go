@@ -79,8 +79,8 @@ func (o Options) withDefaults() Options {
 		e := o.Ejection.withDefaults()
 		o.Ejection = &e
 	}
+	o.Endpoints = slices.Clone(o.Endpoints)
 	for i := range o.Endpoints {
-		o.Endpoints = slices.Clone(o.Endpoints)
 		o.Endpoints[i].complete()
 	}
 	return o

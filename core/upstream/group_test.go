@@ -89,6 +89,28 @@ func TestEjection(t *testing.T) {
 	}
 }
 
+// When endpoints leave, fewer of the others may be out.
+func TestEjectedComeBackWhenOthersLeave(t *testing.T) {
+	u := offline(t, Options{Endpoints: numbered(4), Ejection: &EjectionOptions{ConsecutiveFailures: 1, For: time.Hour, Max: 0.5}})
+	now := clock.Nano()
+	for i := range 2 {
+		fail(u, u.Endpoints()[i], 1)
+		now += int64(time.Second)
+		u.group.step(now)
+	}
+	if out(u) != "01" {
+		t.Fatal(out(u))
+	}
+	u.group.setOverride(newTargets(numbered(3), FromOperator))
+	if out(u) != "1" {
+		t.Errorf("of three are out: %q", out(u))
+	}
+	u.group.setOverride(newTargets(numbered(2)[1:], FromOperator))
+	if out(u) != "" {
+		t.Errorf("of one are out: %q", out(u))
+	}
+}
+
 func TestEjectionGrowsToTenTimes(t *testing.T) {
 	u := offline(t, Options{Endpoints: numbered(2), Ejection: &EjectionOptions{ConsecutiveFailures: 1, For: time.Second, Max: 0.5}})
 	now := clock.Nano()

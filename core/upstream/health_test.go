@@ -105,6 +105,15 @@ func TestHealthOverReloads(t *testing.T) {
 			t.Fatal(healthOf(u), out(u))
 		}
 	}
+	o.SlowStart = time.Second // of another configuration, too
+	next, err := Open(r, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u.Close()
+	if u = next; healthOf(u) != "hu" || out(u) != "1" {
+		t.Fatal(healthOf(u), out(u))
+	}
 	b.checks.Store(0)
 	begin := time.Now()
 	eventually(t, "20 checks", func() bool { return b.checks.Load() >= 20 })
@@ -114,8 +123,7 @@ func TestHealthOverReloads(t *testing.T) {
 	slow := quickly
 	slow.Interval, slow.Healthy = time.Hour, 5
 	o.Health = &slow
-	next, err := Open(r, o)
-	if err != nil {
+	if next, err = Open(r, o); err != nil {
 		t.Fatal(err)
 	}
 	u.Close()
@@ -125,7 +133,7 @@ func TestHealthOverReloads(t *testing.T) {
 	}
 	// Under the new policy the first answer, which comes at once, may change the verdict of the old.
 	b.status.Store(200)
-	n := quickly
+	n := slow
 	n.Unhealthy = 9
 	o.Health = &n
 	last, err := Open(r, o)

@@ -71,7 +71,7 @@ type framing struct {
 	length    int64 // Content-Length, -1 without
 	lengths   int
 	digits    []byte // of the first
-	repaired  bool // it was repeated, or had leading zeros: the sender is not to be trusted with another message
+	repaired  bool   // it was repeated, or had leading zeros: the sender is not to be trusted with another message
 	chunked   bool
 	codings   int
 	hosts     int
