@@ -34,6 +34,7 @@ var only = map[string]string{
 	"github.com/lestrrat-go/jwx":         "identity",
 	"github.com/valyala/fasthttp":        "exchange wire upstream server",
 	"github.com/VictoriaMetrics/metrics": "metric observe",
+	"github.com/pires/go-proxyproto":     "upstream server",
 	"net/http":                           "admin",
 }
 

@@ -55,6 +55,11 @@ func (l *Lease) Endpoint(upstream, endpoint string, breaker func() float64) *End
 	})
 }
 
+// Retries makes count the answer for the retries to an upstream.
+func (l *Lease) Retries(upstream string, count func() float64) {
+	hold(l, l.m.retries.Acquire(count, upstream))
+}
+
 // Release is for the lease.
 func (e *EndpointMetrics) Release() {
 	e.Requests.Release()

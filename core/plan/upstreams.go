@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,6 +36,7 @@ func (b *builder) openUpstreams() {
 
 func (b *builder) counted(u *upstream.Upstream) *Upstream {
 	out := &Upstream{Upstream: u}
+	b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 	for _, e := range u.Endpoints() {
 		var state func() float64
 		if e.Breaker != nil {
@@ -51,6 +53,7 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		Transport: upstream.Transport{
 			Connect: orNone(c.Timeouts.Connect), ResponseHeader: orNone(c.Timeouts.ResponseHeader), Idle: orNone(c.Timeouts.Idle),
 			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: orNone(c.Keepalive.IdleTimeout), MaxRequests: orNone(c.Keepalive.MaxRequests),
+			ProxyProtocol: proxyVersions[c.ProxyProtocol],
 		},
 	}
 	if br := c.Breaker; br != nil {
@@ -58,6 +61,10 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 			ConsecutiveFailures: br.ConsecutiveFailures, OpenFor: br.OpenFor, HalfOpenRequests: br.HalfOpenRequests,
 		}
 	}
+	if q := c.Queue; q != nil {
+		o.Queue = upstream.QueueOptions{Max: q.Max, Wait: q.Wait}
+	}
+	o.Retry = retryOptions(c.Retry)
 	for i := range c.Endpoints {
 		e := &c.Endpoints[i]
 		eo := upstream.EndpointOptions{Address: e.Address, Host: hostOf(e), Weight: e.Weight}
@@ -70,6 +77,29 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		o.Endpoints = append(o.Endpoints, eo)
 	}
 	return o, nil
+}
+
+var proxyVersions = map[string]upstream.ProxyProtocol{
+	config.ProxyProtocolOff: upstream.ProxyOff, config.ProxyProtocolV1: upstream.ProxyV1, config.ProxyProtocolV2: upstream.ProxyV2,
+}
+
+func retryOptions(c *config.Retry) *upstream.RetryOptions {
+	if c == nil {
+		return nil
+	}
+	o := &upstream.RetryOptions{Retries: c.Retries, Ratio: c.Ratio}
+	for _, on := range c.On {
+		switch on {
+		case config.RetryConnect:
+			o.Connect = true
+		case config.RetryReset:
+			o.Reset = true
+		default:
+			status, _ := strconv.Atoi(on) // the configuration has no other words
+			o.Statuses = append(o.Statuses, status)
+		}
+	}
+	return o
 }
 
 // orNone gives the engine's word for no limit, or none kept: it takes 0 for its default.

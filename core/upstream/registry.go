@@ -3,7 +3,6 @@ package upstream
 import (
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -18,12 +17,6 @@ type Registry struct {
 	tell      func(upstream, endpoint string, s BreakerState)
 	stop      chan struct{}
 	done      chan struct{}
-}
-
-// flight counts the requests in flight to the upstreams of one name.
-type flight struct {
-	n    atomic.Int64
-	refs int
 }
 
 // NewRegistry starts an empty one; Close ends its goroutine. tell, if not nil, hears within a second of every breaker that

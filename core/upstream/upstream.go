@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 )
 
@@ -17,6 +18,8 @@ type Options struct {
 	Transport   Transport
 	Breaker     *BreakerOptions // nil: no breaker
 	MaxInFlight int64           // 0: no limit
+	Queue       QueueOptions    // of requests above MaxInFlight
+	Retry       *RetryOptions   // nil: no retries
 }
 
 // Upstream is a set of endpoints that one plan names. Safe for concurrent use until Close.
@@ -29,13 +32,12 @@ type Upstream struct {
 	next      atomic.Uint32
 	flight    *flight
 	max       int64
+	queue     QueueOptions
+	retry     *RetryOptions
 	limits    transportLimits
 }
 
-var (
-	errOpen = fault.New(fault.BreakerOpen, "every endpoint's breaker is open")
-	errBusy = fault.New(fault.UpstreamBusy, "max_in_flight reached")
-)
+var errOpen = fault.New(fault.BreakerOpen, "every endpoint's breaker is open")
 
 // Open builds an upstream on what the registry still holds of it. The caller closes it.
 func Open(r *Registry, o Options) (*Upstream, error) {
@@ -43,7 +45,7 @@ func Open(r *Registry, o Options) (*Upstream, error) {
 		return nil, errors.New("no endpoints")
 	}
 	t := o.Transport.withDefaults()
-	u := &Upstream{Name: o.Name, registry: r, flight: r.flight(o.Name), max: o.MaxInFlight, limits: limitsOf(t)}
+	u := &Upstream{Name: o.Name, registry: r, flight: r.flight(o.Name), max: o.MaxInFlight, limits: limitsOf(t), queue: o.Queue, retry: o.Retry}
 	weights := make([]int, len(o.Endpoints))
 	for i, e := range o.Endpoints {
 		u.endpoints = append(u.endpoints, r.endpoint(o.Name, e, t, o.Breaker))
@@ -65,22 +67,33 @@ func (u *Upstream) Close() error {
 // Endpoints lists the endpoints in the order of the configuration.
 func (u *Upstream) Endpoints() []*Endpoint { return u.endpoints }
 
-// pick takes the next turn's endpoint, or the first after it whose breaker lets a request through.
-func (u *Upstream) pick() (int, Ticket, error) {
+// Retries counts the retries that were made to upstreams of this name.
+func (u *Upstream) Retries() int64 { return u.flight.retried.Load() }
+
+// pick takes the next turn's endpoint, or the first after it whose breaker lets a request through. not, if it is not nil,
+// is taken only if there is no other.
+func (u *Upstream) pick(_ *exchange.Exchange, not *Endpoint) (int, *Endpoint, Ticket, error) {
 	now := clock.Nano()
 	turn := (u.next.Add(1) - 1) % uint32(len(u.turns)) // as an int it would be negative where those have 32 bits
 	first := int(u.turns[turn])
+	last := -1
 	for i := range u.endpoints {
 		n := (first + i) % len(u.endpoints)
-		b := u.endpoints[n].Breaker
-		if b == nil {
-			return n, Ticket{}, nil
+		e := u.endpoints[n]
+		if e == not {
+			last = n
+			continue
 		}
-		if t, ok := b.Allow(now); ok {
-			return n, t, nil
+		if t, ok := e.allow(now); ok {
+			return n, e, t, nil
 		}
 	}
-	return 0, Ticket{}, errOpen
+	if last >= 0 {
+		if t, ok := not.allow(now); ok {
+			return last, not, t, nil
+		}
+	}
+	return 0, nil, Ticket{}, errOpen
 }
 
 // spread lays out turns so that endpoint i has weights[i] of them and no endpoint's turns are bunched (the smooth
