@@ -119,11 +119,9 @@ func (k *Call) try(fresh bool) (p progress, err error) {
 	if err = k.send(); err == nil {
 		p, err = k.leg.readHead(x, &k.u.limits)
 	}
+	k.up.settle()
 	if err != nil && p == silent {
 		err = k.Explain(err)
-	}
-	if err == nil {
-		k.up.settle()
 	}
 	return p, err
 }

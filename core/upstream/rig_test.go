@@ -194,8 +194,7 @@ func message(u *coretest.Client) (head, body string) {
 				n = n*16 + strings.IndexRune("0123456789abcdef", c)
 			}
 			if n == 0 {
-				body += u.Head()
-				return head, body
+				return head, body + strings.TrimSuffix(u.Head(), "\r\n")
 			}
 			b := make([]byte, n+2)
 			if _, err := io.ReadFull(u.In, b); err != nil {

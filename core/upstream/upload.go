@@ -94,8 +94,8 @@ func (u *upload) join() error {
 	return u.err
 }
 
-// settle waits a moment for an uploader at its last write. An upstream may answer before our own goroutine has noticed
-// that it is done; taken for an early answer, that would cost both connections.
+// settle waits a moment for an uploader at its last write. An upstream may answer, or end, before our own goroutine has
+// noticed that it is done; taken for an early answer that would cost both connections, taken for a broken upload a retry.
 func (u *upload) settle() {
 	if s := u.is(); s != pulled && s != ended {
 		return

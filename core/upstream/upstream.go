@@ -74,7 +74,11 @@ func (u *Upstream) Retries() int64 { return u.flight.retried.Load() }
 // is taken only if there is no other.
 func (u *Upstream) pick(_ *exchange.Exchange, not *Endpoint) (int, *Endpoint, Ticket, error) {
 	now := clock.Nano()
-	turn := (u.next.Add(1) - 1) % uint32(len(u.turns)) // as an int it would be negative where those have 32 bits
+	next := u.next.Load()
+	if not == nil { // a retry takes no turn, or the first tries of two would all go to one of two endpoints
+		next = u.next.Add(1) - 1
+	}
+	turn := next % uint32(len(u.turns)) // as an int it would be negative where those have 32 bits
 	first := int(u.turns[turn])
 	last := -1
 	for i := range u.endpoints {
