@@ -98,12 +98,12 @@ func (k *Call) run() error {
 
 // pick takes an endpoint for the next try, another than not if there is one.
 func (k *Call) pick(not *Endpoint) error {
-	n, ep, ticket, err := k.u.pick(k.x, not)
+	ep, ticket, err := k.u.pick(k.x, not)
 	if err != nil {
 		return err
 	}
 	k.ep, k.ticket, k.told = ep, ticket, false
-	k.x.Record.EndpointIndex, k.x.Record.Endpoint = n, ep.Name
+	k.x.Record.Endpoint = ep.Name
 	return nil
 }
 
@@ -196,7 +196,7 @@ func (k *Call) tell(err error) {
 	if kind == fault.ExchangeTimeout && x.Record.UpstreamStatus == 0 && k.leg != nil && k.leg.owing() {
 		how = OutcomeFailure // the route's time ran out while the endpoint owed an answer
 	}
-	k.ep.done(k.ticket, how, clock.Nano())
+	k.u.done(k.ep, k.ticket, how, kind, clock.Nano())
 }
 
 // outcome says what the breaker learns: nothing from a client's or a filter's doing.

@@ -84,13 +84,3 @@ func (e *Endpoint) allow(now int64) (Ticket, bool) {
 	}
 	return e.Breaker.Allow(now)
 }
-
-// done hears how a try went that pick had chosen e for: once for every pick.
-func (e *Endpoint) done(t Ticket, how Outcome, now int64) {
-	if how == OutcomeFailure {
-		e.failures.Add(1)
-	}
-	if e.Breaker != nil {
-		e.Breaker.Done(t, how, now)
-	}
-}

@@ -103,9 +103,10 @@ func (k *Call) turn(err error) bool {
 	ep, ticket := k.ep, k.ticket
 	if e := k.pick(ep); e != nil || k.ticket.Probe() {
 		if e == nil {
-			k.ep.done(k.ticket, OutcomeNeutral, clock.Nano())
+			k.u.done(k.ep, k.ticket, OutcomeNeutral, fault.None, clock.Nano())
 		}
 		k.ep, k.ticket, k.told = ep, ticket, true
+		k.x.Record.Endpoint = ep.Name
 		budget.refund()
 		return false
 	}

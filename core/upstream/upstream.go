@@ -72,7 +72,7 @@ func (u *Upstream) Retries() int64 { return u.flight.retried.Load() }
 
 // pick takes the next turn's endpoint, or the first after it whose breaker lets a request through. not, if it is not nil,
 // is taken only if there is no other.
-func (u *Upstream) pick(_ *exchange.Exchange, not *Endpoint) (int, *Endpoint, Ticket, error) {
+func (u *Upstream) pick(x *exchange.Exchange, not *Endpoint) (*Endpoint, Ticket, error) {
 	now := clock.Nano()
 	next := u.next.Load()
 	if not == nil { // a retry takes no turn, or the first tries of two would all go to one of two endpoints
@@ -89,15 +89,28 @@ func (u *Upstream) pick(_ *exchange.Exchange, not *Endpoint) (int, *Endpoint, Ti
 			continue
 		}
 		if t, ok := e.allow(now); ok {
-			return n, e, t, nil
+			x.Record.EndpointIndex = n
+			return e, t, nil
 		}
 	}
 	if last >= 0 {
 		if t, ok := not.allow(now); ok {
-			return last, not, t, nil
+			x.Record.EndpointIndex = last
+			return not, t, nil
 		}
 	}
-	return 0, nil, Ticket{}, errOpen
+	return nil, Ticket{}, errOpen
+}
+
+// done ends the try that e was picked for: once for every pick, however it went. how is what the endpoint's breaker learns of
+// it, kind what went wrong.
+func (u *Upstream) done(e *Endpoint, t Ticket, how Outcome, _ fault.Kind, now int64) {
+	if how == OutcomeFailure {
+		e.failures.Add(1)
+	}
+	if e.Breaker != nil {
+		e.Breaker.Done(t, how, now)
+	}
 }
 
 // spread lays out turns so that endpoint i has weights[i] of them and no endpoint's turns are bunched (the smooth
