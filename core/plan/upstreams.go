@@ -65,6 +65,9 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		o.Queue = upstream.QueueOptions{Max: q.Max, Wait: q.Wait}
 	}
 	o.Retry = retryOptions(c.Retry)
+	if c.Protocol == config.ProtocolH2 {
+		o.Transport.Protocol = upstream.HTTP2
+	}
 	for i := range c.Endpoints {
 		e := &c.Endpoints[i]
 		eo := upstream.EndpointOptions{Address: e.Address, Host: hostOf(e), Weight: e.Weight}
@@ -72,6 +75,9 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 			var err error
 			if eo.TLS, eo.TLSKey, err = upstreamTLS(c.TLS, e.Host()); err != nil {
 				return o, err
+			}
+			if c.Protocol == config.ProtocolH2 {
+				eo.TLS.NextProtos = []string{"h2"}
 			}
 		}
 		o.Endpoints = append(o.Endpoints, eo)

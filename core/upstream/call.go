@@ -154,10 +154,10 @@ func (k *Call) Explain(err error) error {
 }
 
 // AtHand reports whether bytes behind the head of the answer came with it.
-func (k *Call) AtHand() bool { return len(k.leg.ahead()) > 0 }
+func (k *Call) AtHand() bool { return k.leg.atHand() }
 
 // Tunnel hands over the connection of an answer 101, and what was read of it beyond the head. The call is closed as ever.
-func (k *Call) Tunnel() (c exchange.Pipe, ahead []byte) { return k.leg, k.leg.ahead() }
+func (k *Call) Tunnel() (c exchange.Pipe, ahead []byte) { return k.leg.tunnel() }
 
 // Close ends the call: the connection is kept if another request can follow, the breaker learns how it went. err is what
 // went wrong with the exchange, nil if nothing did. An upload under way is ended, and with it reading from the client.

@@ -119,10 +119,12 @@ func (c *conn) write(p []byte) error {
 	return nil
 }
 
-func (c *conn) ahead() []byte { return c.body.Ahead() }
-func (c *conn) reused() bool  { return c.used }
-func (c *conn) unseen() bool  { return !c.wrote }
-func (c *conn) owing() bool   { return c.owed.Load() > 0 }
+func (c *conn) atHand() bool { return len(c.body.Ahead()) > 0 }
+func (c *conn) reused() bool { return c.used }
+func (c *conn) unseen() bool { return !c.wrote }
+func (c *conn) owing() bool  { return c.owed.Load() > 0 }
+
+func (c *conn) tunnel() (exchange.Pipe, []byte) { return c.Conn, c.body.Ahead() }
 
 // end keeps the connection if another request can follow: nothing is left of this one, and not a byte too many has come.
 func (c *conn) end(ok bool) {

@@ -16,8 +16,12 @@ type conns struct {
 	closed bool
 }
 
-// acquire gives an idle connection that is still quiet, or dials. fresh asks for a new one.
+// acquire gives a leg for x's request: a stream, or an idle connection that is still quiet, or a new one. fresh asks for a
+// new connection of HTTP/1.1; one of HTTP/2 that is dead is known to be.
 func (e *Endpoint) acquire(x *exchange.Exchange, fresh bool) (leg, error) {
+	if e.transport.Protocol == HTTP2 {
+		return e.open(x)
+	}
 	var c *conn
 	if !fresh {
 		c = e.pop()
@@ -79,6 +83,7 @@ func (e *Endpoint) release(c *conn) {
 // sweep closes what has been idle for too long.
 func (e *Endpoint) sweep(now int64) {
 	oldest := e.oldest(now)
+	e.h2.sweep(oldest)
 	e.conns.mu.Lock()
 	n := 0
 	for n < len(e.conns.idle) && e.conns.idle[n].since <= oldest {
@@ -93,6 +98,7 @@ func (e *Endpoint) sweep(now int64) {
 }
 
 func (e *Endpoint) close() {
+	e.h2.close()
 	e.conns.mu.Lock()
 	idle := e.conns.idle
 	e.conns.idle, e.conns.closed = nil, true

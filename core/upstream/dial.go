@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"net"
 	"net/netip"
 
@@ -61,6 +62,10 @@ func (e *Endpoint) connect(ctx context.Context, x *exchange.Exchange) (net.Conn,
 	if err := t.HandshakeContext(ctx); err != nil {
 		_ = nc.Close()
 		return nil, err
+	}
+	if got := t.ConnectionState().NegotiatedProtocol; e.transport.Protocol == HTTP2 && got != "h2" {
+		_ = t.Close()
+		return nil, fmt.Errorf("peer does not speak HTTP/2: it chose %q of the protocols offered (ALPN), not \"h2\"", got)
 	}
 	return t, nil
 }

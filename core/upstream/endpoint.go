@@ -18,6 +18,7 @@ type Transport struct {
 	MaxRequests    int           // per connection; 1000
 	HeaderBytes    int           // of an answer's head; 32 KiB
 	HeaderFields   int           // 100
+	Protocol       Protocol
 	ProxyProtocol  ProxyProtocol
 }
 
@@ -70,6 +71,7 @@ type Endpoint struct {
 	requests, failures, opened atomic.Int64
 
 	conns conns
+	h2    streams
 }
 
 // Stats counts requests sent, those of them that failed by the endpoint's fault, and connections opened.

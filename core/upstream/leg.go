@@ -10,7 +10,7 @@ import (
 //
 // One goroutine calls the methods that send (sendHead, room, sendData, sendEnd, sent), at the same time one reads.
 type leg interface {
-	exchange.Pipe // what Cancel ends; after a 101 the other side of the tunnel
+	exchange.Link // what Cancel ends
 
 	// sendHead begins the request: host is what Host or :authority will say, the body is as long as r says. Nothing need
 	// leave yet.
@@ -28,8 +28,10 @@ type leg interface {
 	// readHead reads the head of the answer into x and binds x.Response.Body to what follows; interim answers go to
 	// x.Down or nowhere.
 	readHead(x *exchange.Exchange, lim *wire.Limits) (progress, error)
-	// ahead is what came with the head and is not used yet; a view.
-	ahead() []byte
+	// atHand reports whether bytes of the body came with the head.
+	atHand() bool
+	// tunnel is the other side of a tunnel after a 101, and what was read of it beyond the head.
+	tunnel() (c exchange.Pipe, ahead []byte)
 
 	// reused reports whether the connection has carried requests before: its end may have nothing to do with this one.
 	reused() bool
