@@ -70,6 +70,12 @@ func (u *Upstream) Endpoints() []*Endpoint { return u.endpoints }
 // Retries counts the retries that were made to upstreams of this name.
 func (u *Upstream) Retries() int64 { return u.flight.retried.Load() }
 
+// InFlight is how many requests to upstreams of this name are under way.
+func (u *Upstream) InFlight() int { return int(u.flight.n.Load()) }
+
+// Waiting is how many are in the queue.
+func (u *Upstream) Waiting() int { return int(u.flight.waiting.Load()) }
+
 // pick takes the next turn's endpoint, or the first after it whose breaker lets a request through. not, if it is not nil,
 // is taken only if there is no other.
 func (u *Upstream) pick(x *exchange.Exchange, not *Endpoint) (*Endpoint, Ticket, error) {
