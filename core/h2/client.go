@@ -50,7 +50,6 @@ func (v *Client) run() {
 	}
 	v.mu.Unlock()
 	v.bye(err, 0, blame(err))
-	_ = v.nc.Close()
 	close(v.ended)
 }
 

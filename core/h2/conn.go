@@ -351,7 +351,7 @@ func (c *conn) flooded(text string) error {
 // lingerTime is how long a peer may take to read the last that it is told.
 const lingerTime = 2 * time.Second
 
-// bye ends the connection, for the reason that read gave: the streams on it get f, the peer is told, and has time to read it:
+// bye ends and closes the connection, for the reason that read gave: the streams on it get f, the peer is told, and has time to read it:
 // closing a socket that holds unread bytes would reset it and throw away what was sent.
 func (c *conn) bye(err error, last uint32, f *fault.Fault) {
 	_ = c.nc.Net().SetWriteDeadline(time.Now().Add(lingerTime)) // of whoever writes
@@ -380,6 +380,7 @@ func (c *conn) bye(err error, last uint32, f *fault.Fault) {
 	if proper && c.side == wire.FromClient {
 		c.linger()
 	}
+	_ = c.nc.Close()
 }
 
 func (c *conn) linger() {

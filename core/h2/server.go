@@ -40,15 +40,15 @@ const (
 )
 
 // NewServer makes the server's end of c, plain (prior knowledge) or TLS (ALPN h2). handle is called for every request, each
-// time in a goroutine of its own; it must recover its own panics. c stays the caller's: Serve does not close it.
+// time in a goroutine of its own; it must recover its own panics. Serve closes c.
 func NewServer(c *netio.Conn, s Settings, handle func(*Stream)) *Server {
 	v := &Server{handle: handle}
 	v.init(c, s, wire.FromClient, v)
 	return v
 }
 
-// Serve reads the connection until it ends, or until GoAway or Abort has ended it, and returns when the last handler has
-// returned. ahead is what has been read of the connection already, a view until Serve returns. The error says how the
+// Serve reads the connection until it ends, or until GoAway or Abort has ended it, closes it, and returns when the last
+// handler has returned. ahead is what has been read of the connection already, a view until Serve returns. The error says how the
 // connection ended: nil is a proper end, *Error a breach of the protocol; anything else is the connection's own.
 func (v *Server) Serve(ahead []byte) error {
 	v.in.ahead = ahead

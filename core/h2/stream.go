@@ -118,11 +118,11 @@ func (s *stream) kill(f *fault.Fault) {
 	if s.fail == nil {
 		s.fail = f
 	}
-	s.inbox.fail(f)
-	s.wake.signal()
-	if s.hook != nil {
+	if s.hook != nil { // first: who wakes up asks why
 		s.hook(f)
 	}
+	s.inbox.fail(f)
+	s.wake.signal()
 }
 
 // writable says why nothing can be written. mu is held.
