@@ -117,7 +117,7 @@ func TestNoPostRunsTwice(t *testing.T) {
 						case a.err != nil:
 							failed.Add(1)
 						case a.status != 200 || a.body != idOf("X-Id: "+r.fields[1]):
-							t.Errorf("%+v", a)
+							t.Errorf("%v", a)
 						default:
 							served.Add(1)
 						}
@@ -125,6 +125,8 @@ func TestNoPostRunsTwice(t *testing.T) {
 				})
 			}
 			wg.Wait()
+			mu.Lock()
+			defer mu.Unlock()
 			for id, times := range runs {
 				if times > 1 {
 					t.Errorf("request %s ran %d times", id, times)
@@ -170,7 +172,7 @@ func TestStaleConnections(t *testing.T) {
 				id := strconv.FormatInt(i, 10)
 				a := ask(u, request{fields: []string{"X-Id", id}})
 				if a.err != nil || a.body != id {
-					t.Errorf("%+v", a)
+					t.Errorf("%v", a)
 				}
 				repeated.Add(int64(a.tries - 1))
 				if i%4 == 0 {
@@ -204,7 +206,7 @@ func TestCutAnswers(t *testing.T) {
 				cut.Store(int64(i))
 				a := ask(u, request{trailers: true})
 				if a.err == nil {
-					t.Errorf("cut after %q: %+v", whole[:i], a)
+					t.Errorf("cut after %q: %v", whole[:i], a)
 				} else if !a.kind().Punish() {
 					t.Errorf("cut after %q: %v", whole[:i], a.err)
 				}
@@ -214,7 +216,7 @@ func TestCutAnswers(t *testing.T) {
 			}
 			cut.Store(int64(len(whole)))
 			if a := ask(u, request{trailers: true}); a.err != nil || a.body != "hello" && strings.HasSuffix(whole, "hello") {
-				t.Errorf("whole: %+v", a)
+				t.Errorf("whole: %v", a)
 			}
 		})
 	}
@@ -281,7 +283,7 @@ func TestSurplusBytes(t *testing.T) {
 				id := strconv.Itoa(i)
 				a := ask(u, request{method: c.method, fields: []string{"X-Id", id}})
 				if a.err != nil || a.body != id && a.header != "X-Id: "+id+"\n" {
-					t.Fatalf("%d: %+v", i, a)
+					t.Fatalf("%d: %v", i, a)
 				}
 				<-poisoned
 			}
@@ -309,7 +311,7 @@ func TestTimeoutsAreAccurate(t *testing.T) {
 				a := ask(u, r())
 				took = append(took, time.Since(began))
 				if a.kind() != fault.UpstreamTimeout || a.tries != 1 {
-					t.Errorf("%+v", a)
+					t.Errorf("%v", a)
 				}
 			}
 			slices.Sort(took) // the machine may be busy with other things now and then, but never early

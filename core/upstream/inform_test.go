@@ -39,7 +39,7 @@ func TestInterimAnswers(t *testing.T) {
 				d.informed = nil
 				got := ask(u, request{down: d, trailers: true})
 				if got.err != nil || got.status != a.status || got.body != a.body || got.header != a.header || got.trailer != a.trailer {
-					t.Errorf("%q: %+v, want %+v", sent, got, a)
+					t.Errorf("%q: %v, want %v", sent, got, a)
 				}
 				if fmt.Sprintf("%q", d.informed) != fmt.Sprintf("%q", informed) {
 					t.Errorf("%q: informed\n%q, want\n%q", sent, d.informed, informed)
@@ -94,7 +94,7 @@ func TestNoRetryAfterInform(t *testing.T) {
 	})
 	u := open(t, upstream.Options{Retry: &upstream.RetryOptions{Retries: 2, Reset: true, Statuses: []int{503}, Ratio: 1}}, s.Address())
 	if a := ask(u, request{}); a.status != 503 || len(hits) != 1 {
-		t.Errorf("%+v after %d tries", a, len(hits))
+		t.Errorf("%v after %d tries", a, len(hits))
 	}
 }
 
@@ -127,7 +127,7 @@ func TestPanicBeneathSend(t *testing.T) {
 	}()
 	<-gone
 	if a := ask(u, request{target: "/fine"}); a.status != 200 {
-		t.Errorf("the place in flight was not given back: %+v", a)
+		t.Errorf("the place in flight was not given back: %v", a)
 	}
 	coretest.Eventually(t, "no goroutine is left", func() bool { return runtime.NumGoroutine() <= before })
 }

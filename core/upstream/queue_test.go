@@ -67,7 +67,7 @@ func TestQueueServesInOrder(t *testing.T) {
 	<-h.came
 	end := waiting(t, u, "abc")
 	if a := ask(u, request{}); a.kind() != fault.UpstreamBusy { // the queue is full
-		t.Errorf("%+v", a)
+		t.Errorf("%v", a)
 	}
 	for _, want := range []string{"a", "b", "c"} {
 		h.next <- struct{}{}
@@ -78,7 +78,7 @@ func TestQueueServesInOrder(t *testing.T) {
 	h.next <- struct{}{}
 	for target, a := range end() {
 		if a.status != 200 {
-			t.Errorf("%s: %+v", target, a)
+			t.Errorf("%s: %v", target, a)
 		}
 	}
 }
@@ -108,7 +108,7 @@ func TestQueueUnderOverload(t *testing.T) {
 	<-done
 	got := end()
 	if got["a"].kind() != fault.UpstreamBusy || got["b"].status != 200 || got["c"].status != 200 || d.status != 200 {
-		t.Errorf("%+v, d %+v", got, d)
+		t.Errorf("%v, d %v", got, d)
 	}
 }
 
@@ -122,7 +122,7 @@ func TestQueueWaitEnds(t *testing.T) {
 		began := time.Now()
 		a := ask(u, r)
 		if took := time.Since(began); a.kind() != kind || took < least || took > most {
-			t.Errorf("%+v after %s", a, took)
+			t.Errorf("%v after %s", a, took)
 		}
 		if n := u.Waiting(); n != 0 {
 			t.Errorf("%d still wait", n)
@@ -199,7 +199,7 @@ func TestQueueGoodput(t *testing.T) {
 					waits = append(waits, time.Since(began)-cost)
 					mu.Unlock()
 				} else if a.kind() != fault.UpstreamBusy {
-					t.Errorf("%+v", a)
+					t.Errorf("%v", a)
 				}
 			})
 		}

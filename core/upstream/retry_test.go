@@ -75,7 +75,7 @@ func TestRetries(t *testing.T) {
 		a := ask(u, r)
 		heads, bodies := s.seen()
 		if len(heads) != hits || a.tries != hits || a.status != want.status || a.kind() != want.kind() || a.body != want.body {
-			t.Errorf("%s: %d hits, %+v", name, len(heads), a)
+			t.Errorf("%s: %d hits, %v", name, len(heads), a)
 			return
 		}
 		for i := 1; i < len(heads); i++ {
@@ -128,7 +128,7 @@ func TestRetriesEnd(t *testing.T) {
 	s := startCounted(t, 100, func(u *coretest.Client) { u.Send("HTTP/1.1 503 X\r\nContent-Length: 3\r\n\r\nbad") })
 	a := ask(open(t, upstream.Options{Retry: all(2)}, s.Address()), request{})
 	if a.status != 503 || a.body != "bad" || a.err != nil || a.tries != 3 {
-		t.Errorf("%+v", a)
+		t.Errorf("%v", a)
 	}
 }
 
@@ -142,7 +142,7 @@ func TestRetryOnAnotherEndpoint(t *testing.T) {
 	const n = 10
 	for range n {
 		if a := ask(u, request{method: "POST", stream: strings.NewReader(body)}); a.status != 200 {
-			t.Fatalf("%+v", a)
+			t.Fatalf("%v", a)
 		}
 	}
 	_, bodies := s.seen()
@@ -163,7 +163,7 @@ func TestBreakerHearsEachTry(t *testing.T) {
 	u := open(t, upstream.Options{Retry: all(1), Breaker: &upstream.BreakerOptions{ConsecutiveFailures: 2, OpenFor: time.Hour}}, bad.Address(), good.Address())
 	for range 10 {
 		if a := ask(u, request{}); a.status != 200 {
-			t.Fatalf("%+v", a)
+			t.Fatalf("%v", a)
 		}
 	}
 	heads, _ := bad.seen()
@@ -203,7 +203,7 @@ func TestRetryWaitIsCancelled(t *testing.T) {
 		time.AfterFunc(100*time.Millisecond, func() { h.Cancel(fault.New(fault.ExchangeTimeout, "")) })
 	}})
 	if took := time.Since(began); a.kind() != fault.ExchangeTimeout || a.tries < 2 || took > 200*time.Millisecond {
-		t.Errorf("%+v after %s", a, took)
+		t.Errorf("%v after %s", a, took)
 	}
 }
 

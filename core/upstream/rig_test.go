@@ -1,6 +1,7 @@
 package upstream_test
 
 import (
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -51,6 +52,7 @@ type request struct {
 	body           string
 	stream         io.Reader
 	fields         []string // name, value, …
+	trailer        []string // the same, after a stream
 	down           *down
 	cancel         func(exchange.Handle) // is given the exchange's handle before it is sent
 	trailers       bool
@@ -71,6 +73,10 @@ type answer struct {
 	trailer string
 	err     error
 	tries   int
+}
+
+func (a answer) String() string {
+	return fmt.Sprintf("%d after %d tries, %q %q %q: %v", a.status, a.tries, a.header, a.body[:min(len(a.body), 50)], a.trailer, a.err)
 }
 
 func (a answer) kind() fault.Kind { return fault.KindOf(a.err) }
@@ -94,6 +100,9 @@ func ask(u *upstream.Upstream, r request) (a answer) {
 	q.Body.Init(0, nil)
 	switch {
 	case r.stream != nil:
+		for i := 0; i+1 < len(r.trailer); i += 2 {
+			q.Trailer.AddString(r.trailer[i], []byte(r.trailer[i+1]))
+		}
 		q.Body.Init(-1, part{r.stream})
 	case r.body != "":
 		q.Body.Replace([]byte(r.body))

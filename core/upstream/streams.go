@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,8 @@ type attempt struct {
 	err  error // when done; nil also if the one that it was made for went away
 }
 
-// open gives a stream for x.
+// open gives a stream for x. Who makes a connection is the first to use it; the others wait until the peer has said how many
+// streams it takes, or they would all go to a connection that refuses most of them.
 func (e *Endpoint) open(x *exchange.Exchange) (leg, error) {
 	if e.transport.ProxyProtocol != ProxyOff {
 		c, err := e.newH2(x)
@@ -57,8 +59,15 @@ func (e *Endpoint) open(x *exchange.Exchange) (leg, error) {
 		return e.streamOf(c)
 	}
 	for {
-		if s := e.openOnBest(); s != nil {
+		s, young := e.openOnBest()
+		if s != nil {
 			return s, nil
+		}
+		if young != nil {
+			if !e.await(x, young.Greeted()) {
+				return nil, errAwaited
+			}
+			continue
 		}
 		e.h2.mu.Lock()
 		a := e.h2.dialing
@@ -69,38 +78,41 @@ func (e *Endpoint) open(x *exchange.Exchange) (leg, error) {
 			return e.openOnNew(x, a)
 		}
 		e.h2.mu.Unlock()
-		if err := await(x, a); err != nil {
-			return nil, err
+		if !e.await(x, a.done) {
+			return nil, errAwaited
+		}
+		if a.err != nil {
+			return nil, a.err
 		}
 	}
 }
 
-// openOnBest opens a stream on the connection with the fewest that takes one; nil if there is none.
-func (e *Endpoint) openOnBest() leg {
+// openOnBest opens a stream on the connection with the fewest that takes one. Without such a one it gives a connection that
+// may be one soon, if there is any.
+func (e *Endpoint) openOnBest() (s leg, young *h2conn) {
 	e.h2.mu.Lock()
 	defer e.h2.mu.Unlock()
-	tried := 0
-	for tried < len(e.h2.all) {
-		best := tried // those before it are full
-		for i := tried + 1; i < len(e.h2.all); i++ {
-			if e.h2.all[i].Streams() < e.h2.all[best].Streams() {
+	all := e.h2.all
+	for full := 0; full < len(all); full++ { // those before it take no more
+		best := full
+		for i := full + 1; i < len(all); i++ {
+			if all[i].Streams() < all[best].Streams() {
 				best = i
 			}
 		}
-		c := e.h2.all[best]
-		s, err := e.streamOf(c)
-		if err == nil {
-			return s
-		}
-		if err == h2.ErrFull && c.Usable() {
-			e.h2.all[tried], e.h2.all[best] = c, e.h2.all[tried]
-			tried++
+		all[full], all[best] = all[best], all[full]
+		c := all[full]
+		select {
+		case <-c.Greeted():
+		default:
+			young = c
 			continue
 		}
-		e.h2.remove(best)
-		c.Client.Close()
+		if s, err := e.streamOf(c); err == nil {
+			return s, nil
+		}
 	}
-	return nil
+	return nil, young
 }
 
 // openOnNew connects for x, and for all who wait for a, and opens x's stream first.
@@ -150,17 +162,25 @@ func (e *Endpoint) newH2(x *exchange.Exchange) (*h2conn, error) {
 	})}, nil
 }
 
-// await waits until a is done, or x is cancelled.
-func await(x *exchange.Exchange, a *attempt) error {
+var errAwaited = fault.New(fault.ConnectFailed, "waited in vain for a connection")
+
+// await waits until c is closed, for as long as a connection may take. It reports false if that was not enough, or x was
+// cancelled.
+func (e *Endpoint) await(x *exchange.Exchange, c <-chan struct{}) bool {
 	s := newSleeper()
+	if e.transport.Connect > 0 {
+		s.timer.Reset(e.transport.Connect)
+		defer s.timer.Stop()
+	}
 	x.Bind(exchange.UpstreamLeg, &s)
 	defer x.Bind(exchange.UpstreamLeg, nil)
 	select {
-	case <-a.done:
-		return a.err
+	case <-c:
+		return true
 	case <-s.woken:
-		return &fault.Fault{Kind: fault.ConnectFailed, Text: "connect", Err: netio.ErrAborted}
+	case <-s.timer.C:
 	}
+	return false
 }
 
 // ended hears that a stream of c has ended: c may have carried as many as it should, or be one too many.
@@ -171,11 +191,8 @@ func (e *Endpoint) ended(c *h2conn) {
 		return
 	}
 	e.h2.mu.Lock()
-	for i := range e.h2.all {
-		if e.h2.all[i] == c {
-			e.h2.remove(i)
-			break
-		}
+	if i := slices.Index(e.h2.all, c); i >= 0 {
+		e.h2.remove(i)
 	}
 	e.h2.mu.Unlock()
 	c.Client.Close()
