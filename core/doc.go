@@ -5,6 +5,7 @@
 //	sockets   netio
 //	words     config, exchange
 //	contract  filter, wire
+//	HTTP/2    h2
 //	engines   route, upstream, wasm, identity, limit, observe: none imports another
 //	assembly  plan
 //	path      proxy

@@ -20,6 +20,7 @@ var floors = []string{
 	"netio",
 	"config exchange",
 	"filter wire",
+	"h2",
 	"route upstream wasm identity limit observe",
 	"plan",
 	"proxy",
@@ -34,6 +35,8 @@ var only = map[string]string{
 	"github.com/lestrrat-go/jwx":         "identity",
 	"github.com/valyala/fasthttp":        "exchange wire upstream server",
 	"github.com/VictoriaMetrics/metrics": "metric observe",
+	"github.com/pires/go-proxyproto":     "upstream server",
+	"golang.org/x/net/http2":             "h2",
 	"net/http":                           "admin",
 }
 

@@ -8,6 +8,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/weirproxy/weir/core/exchange"
 )
 
 // check asks e for path over a connection of its own, in HTTP/1.1, and gives nil if the answer is 2xx or 3xx. A
@@ -25,6 +27,11 @@ func (e *Endpoint) check(ctx context.Context, path string) error {
 	defer c.Close()
 	// Closing is what ends reads and writes, at the deadline too: that leaves no goroutine to wait for.
 	defer context.AfterFunc(ctx, func() { _ = c.Close() })()
+	if v := e.transport.ProxyProtocol; v != ProxyOff { // LOCAL: it is nobody's request but ours
+		if _, err := proxyHeader(byte(v), &exchange.Client{}, c.RemoteAddr()).WriteTo(c); err != nil {
+			return late(ctx, err)
+		}
+	}
 	if e.options.TLS != nil {
 		t := e.options.TLS.Clone()
 		t.NextProtos = []string{"http/1.1"}
