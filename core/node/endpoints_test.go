@@ -234,3 +234,51 @@ func TestErrorsByEndpoint(t *testing.T) {
 		}
 	}
 }
+
+// An endpoint that leaves lets what is under way end, gets nothing new, and its idle connections are closed.
+func TestEndpointLeaves(t *testing.T) {
+	var open, hits atomic.Int64
+	arrived, hold := make(chan struct{}), make(chan struct{})
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hits.Add(1)
+		if r.URL.Path == "/hold" {
+			close(arrived)
+			<-hold
+		}
+		_, _ = io.WriteString(w, "a")
+	}))
+	s.Config.ConnState = func(_ net.Conn, st http.ConnState) {
+		switch st {
+		case http.StateNew:
+			open.Add(1)
+		case http.StateClosed:
+			open.Add(-1)
+		}
+	}
+	s.Start()
+	defer s.Close()
+	a, b := s.Listener.Addr().String(), named(t, "b", nil)
+	r := coretest.Start(t, strings.Replace(listed, "{file: endpoints.yaml}", `["http://`+a+`"]`, 1), nil, coretest.Options{})
+	held := make(chan string)
+	go func() {
+		_, _, body := r.Get("/hold")
+		held <- body
+	}()
+	<-arrived
+	r.Get("/") // leaves a second connection idle
+	if open.Load() != 2 {
+		t.Fatal(open.Load())
+	}
+	if status, body := admin(t, r, "PUT", "/upstreams/api/endpoints", `["http://`+b+`"]`); status != 200 {
+		t.Fatal(body)
+	}
+	if got := answers(r, 5); got != "b" || hits.Load() != 2 {
+		t.Errorf("%s, %d hits", got, hits.Load())
+	}
+	coretest.Eventually(t, "the idle connection is closed", func() bool { return open.Load() == 1 })
+	close(hold)
+	if body := <-held; body != "a" {
+		t.Error(body)
+	}
+	coretest.Eventually(t, "the last connection is closed", func() bool { return open.Load() == 0 })
+}
