@@ -54,6 +54,7 @@ type request struct {
 	fields         []string // name, value, …
 	trailer        []string // the same, after a stream
 	down           *down
+	client         exchange.Client
 	cancel         func(exchange.Handle) // is given the exchange's handle before it is sent
 	trailers       bool
 	link           exchange.Link // the client's connection
@@ -111,7 +112,7 @@ func ask(u *upstream.Upstream, r request) (a answer) {
 	if r.down == nil {
 		r.down = &down{}
 	}
-	x.Down = r.down
+	x.Down, x.Client = r.down, r.client
 	x.Bind(exchange.ClientLeg, r.link)
 	if r.cancel != nil {
 		r.cancel(x.Handle())
