@@ -54,9 +54,11 @@ type request struct {
 	fields         []string // name, value, …
 	trailer        []string // the same, after a stream
 	down           *down
+	client         exchange.Client
 	cancel         func(exchange.Handle) // is given the exchange's handle before it is sent
 	trailers       bool
 	link           exchange.Link // the client's connection
+	seen           func([]byte)  // is given the body's pieces as they come
 }
 
 // linkFunc is a client's connection of which only this is known: how reading from it ends.
@@ -110,7 +112,7 @@ func ask(u *upstream.Upstream, r request) (a answer) {
 	if r.down == nil {
 		r.down = &down{}
 	}
-	x.Down = r.down
+	x.Down, x.Client = r.down, r.client
 	x.Bind(exchange.ClientLeg, r.link)
 	if r.cancel != nil {
 		r.cancel(x.Handle())
@@ -129,6 +131,9 @@ func ask(u *upstream.Upstream, r request) (a answer) {
 		var p []byte
 		p, a.err = x.Response.Body.Next(buf)
 		body.Write(p)
+		if r.seen != nil {
+			r.seen(p)
+		}
 	}
 	if a.err == io.EOF {
 		a.err = nil
@@ -235,4 +240,30 @@ func closedPort(t testing.TB) string {
 	}
 	defer ln.Close()
 	return ln.Addr().String()
+}
+
+// tee is what has come of a body and was not waited for.
+type tee struct {
+	mu  sync.Mutex
+	got string
+}
+
+func (b *tee) see(p []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.got += string(p)
+}
+
+// wait waits for text to come next, and takes it.
+func (b *tee) wait(t testing.TB, text string) {
+	t.Helper()
+	coretest.Eventually(t, "more of the body", func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if !strings.HasPrefix(b.got, text) {
+			return false
+		}
+		b.got = b.got[len(text):]
+		return true
+	})
 }

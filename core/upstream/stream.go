@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/weirproxy/weir/core/exchange"
@@ -17,6 +18,13 @@ type stream struct {
 	conn  *h2conn
 	first bool // of the connection
 	whole atomic.Bool
+}
+
+var legs = sync.Pool{New: func() any { return &stream{} }}
+
+func (s *stream) reset() {
+	s.Call, s.link, s.ep, s.conn, s.first = nil, nil, nil, nil, false
+	s.whole.Store(false)
 }
 
 func (s *stream) Abort()     { s.link.Abort() }
@@ -79,4 +87,6 @@ func (s *stream) owing() bool  { return s.whole.Load() }
 func (s *stream) end(bool) {
 	s.Call.Close()
 	s.ep.ended(s.conn)
+	s.reset()
+	legs.Put(s)
 }

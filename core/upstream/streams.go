@@ -146,8 +146,9 @@ func (e *Endpoint) streamOf(c *h2conn) (leg, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := c.carried.Add(1)
-	return &stream{Call: k, link: k.Link(), ep: e, conn: c, first: n == 1}, nil
+	s := legs.Get().(*stream)
+	s.Call, s.link, s.ep, s.conn, s.first = k, k.Link(), e, c, c.carried.Add(1) == 1
+	return s, nil
 }
 
 func (e *Endpoint) newH2(x *exchange.Exchange) (*h2conn, error) {
