@@ -285,6 +285,7 @@ func TestCheckInHTTP2(t *testing.T) {
 		w.WriteHeader(103)
 		if status.Load() == 0 {
 			<-r.Context().Done()
+			return
 		}
 		w.WriteHeader(int(status.Load()))
 	}))
