@@ -24,6 +24,8 @@ type role interface {
 	section(id uint32, h *section, end bool) error
 	// gone says, mu held, that the peer will answer no stream beyond last.
 	gone(last uint32, code http2.ErrCode)
+	// hello says, mu held, that the peer's first SETTINGS have come.
+	hello()
 	// patience is until when the reader may wait (clock.Nano; 0 for ever), mu held.
 	patience(now int64) (until int64, err error)
 	// ponged takes the answer to a PING.
