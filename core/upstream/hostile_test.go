@@ -279,13 +279,17 @@ func TestSurplusBytes(t *testing.T) {
 				}
 			})
 			u := open(t, upstream.Options{}, s.Address())
-			for i := range size(200, 5000) {
+			n := size(200, 5000)
+			for i := range n {
 				id := strconv.Itoa(i)
 				a := ask(u, request{method: c.method, fields: []string{"X-Id", id}})
 				if a.err != nil || a.body != id && a.header != "X-Id: "+id+"\n" {
 					t.Fatalf("%d: %v", i, a)
 				}
 				<-poisoned
+			}
+			if _, _, opened := u.Endpoints()[0].Stats(); opened != int64(n) { // not one is used again
+				t.Errorf("%d connections for %d requests", opened, n)
 			}
 		})
 	}

@@ -176,19 +176,39 @@ func TestBreakerHearsEachTry(t *testing.T) {
 	}
 }
 
-// A half-open breaker is not asked twice with one request, and no retry takes the place of its probe.
+// A request that is a half-open breaker's probe is not retried, not on another endpoint either.
 func TestProbesAreNotRetried(t *testing.T) {
 	var hits atomic.Int64
-	s := coretest.StartRaw(t, func(u *coretest.Client) { u.Head(); hits.Add(1); u.Reset() })
+	bad := coretest.StartRaw(t, func(u *coretest.Client) { u.Head(); hits.Add(1); u.Reset() })
+	good := startCounted(t, 0, nil)
 	o := &upstream.BreakerOptions{ConsecutiveFailures: 1, OpenFor: 50 * time.Millisecond}
-	u := open(t, upstream.Options{Retry: all(5), Breaker: o}, s.Address())
-	ask(u, request{}) // opens it; the retry finds no endpoint
-	if hits.Load() != 1 {
-		t.Errorf("%d hits", hits.Load())
+	u := open(t, upstream.Options{Retry: all(5), Breaker: o}, bad.Address(), good.Address())
+	if a := ask(u, request{}); a.status != 200 || a.tries != 2 || hits.Load() != 1 { // opens it
+		t.Errorf("%v, %d hits", a, hits.Load())
 	}
-	coretest.Eventually(t, "a probe", func() bool { return ask(u, request{}).kind() == fault.UpstreamReset })
+	coretest.Eventually(t, "a probe", func() bool {
+		a := ask(u, request{})
+		if a.tries != 1 {
+			t.Fatal(a)
+		}
+		return a.kind() == fault.UpstreamReset
+	})
 	if hits.Load() != 2 {
 		t.Errorf("%d hits after one probe", hits.Load())
+	}
+}
+
+// Nor does a retry take the place of a probe.
+func TestRetriesAreNoProbes(t *testing.T) {
+	var hits atomic.Int64
+	s := coretest.StartRaw(t, func(u *coretest.Client) { u.Head(); hits.Add(1); u.Reset() })
+	o := &upstream.BreakerOptions{ConsecutiveFailures: 1, OpenFor: time.Nanosecond} // half-open as soon as it has opened
+	u := open(t, upstream.Options{Retry: all(5), Breaker: o}, s.Address())
+	if a := ask(u, request{}); a.tries != 1 || hits.Load() != 1 {
+		t.Errorf("%v, %d hits", a, hits.Load())
+	}
+	if a := ask(u, request{}); a.kind() != fault.UpstreamReset || hits.Load() != 2 { // the place was given back
+		t.Errorf("%v, %d hits", a, hits.Load())
 	}
 }
 
