@@ -93,9 +93,7 @@ routes:
 		defer answer.Body.Close()
 		return answer.StatusCode == http.StatusServiceUnavailable
 	})
-	if listens(address) {
-		t.Error("still accepts while draining")
-	}
+	p.wait("nothing accepted any more", func() bool { return !listens(address) })
 	p.signal(syscall.SIGUSR1) // must wait for the end of the drain, and what comes after it must not
 	time.Sleep(50 * time.Millisecond)
 	p.signal(syscall.SIGTERM)

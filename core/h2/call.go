@@ -112,7 +112,9 @@ func (k *Call) encode(r *exchange.Request, host []byte, secure bool, length int6
 	} else {
 		e.static(":scheme", "http")
 	}
-	e.visible(nameAuthority, host)
+	if len(host) > 0 {
+		e.visible(nameAuthority, host)
+	}
 	e.visible(namePath, r.Target)
 	e.header(&r.Header)
 	if r.Trailers {

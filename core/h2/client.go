@@ -15,6 +15,7 @@ import (
 // Client is a connection to an upstream. All methods may be called from any goroutine.
 type Client struct {
 	conn
+	first chan struct{} // closed by the upstream's first SETTINGS, or by the end
 	ended chan struct{}
 
 	// Guarded by conn.mu.
@@ -28,7 +29,7 @@ type Client struct {
 // NewClient takes c over, sends the preface and starts the goroutine that reads. c is closed when the connection has ended:
 // by Close, by Abort, by the peer.
 func NewClient(c *netio.Conn, s Settings) *Client {
-	v := &Client{ended: make(chan struct{}), next: 1, idle: clock.Nano()}
+	v := &Client{first: make(chan struct{}), ended: make(chan struct{}), next: 1, idle: clock.Nano()}
 	v.init(c, s, wire.FromUpstream, v)
 	v.mu.Lock()
 	v.append([]byte(Preface))
@@ -137,6 +138,12 @@ func (v *Client) Abort(cause *fault.Fault) {
 	v.leaving = true
 	v.sever(cause, cause)
 }
+
+// Greeted is closed when the upstream's first SETTINGS have come, so that Open knows how many streams it takes, or the
+// connection has ended before.
+func (v *Client) Greeted() <-chan struct{} { return v.first }
+
+func (v *Client) hello() { close(v.first) }
 
 // Ended is closed when the connection is closed and its goroutine over.
 func (v *Client) Ended() <-chan struct{} { return v.ended }

@@ -138,6 +138,7 @@ func (c *conn) settings(f *http2.SettingsFrame) error {
 	_ = c.fr.WriteSettingsAck()
 	if !c.greeted {
 		c.greeted, c.late = true, 0
+		c.role.hello()
 	}
 	return c.spendLocked(1 + f.NumSettings()/8)
 }

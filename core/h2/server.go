@@ -175,6 +175,8 @@ func (v *Server) gone(uint32, http2.ErrCode) {}
 
 func (v *Server) pushes() bool { return false }
 
+func (v *Server) hello() {}
+
 func (v *Server) patience(now int64) (until int64, err error) {
 	idle := int64(v.set.Idle)
 	switch {

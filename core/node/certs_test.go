@@ -29,7 +29,7 @@ routes:
 `
 
 // admin asks the admin side.
-func admin(t *testing.T, r *coretest.Rig, path string) string {
+func adminText(t *testing.T, r *coretest.Rig, path string) string {
 	t.Helper()
 	answer, err := http.Get("http://" + r.Node.AdminAddr().String() + path)
 	if err != nil {
@@ -130,7 +130,7 @@ func TestCertificateRotates(t *testing.T) {
 		Source   string
 		Error    string
 	}
-	if err := json.Unmarshal([]byte(admin(t, r, "/certificates")), &list); err != nil {
+	if err := json.Unmarshal([]byte(adminText(t, r, "/certificates")), &list); err != nil {
 		t.Fatal(err)
 	}
 	if len(list) != 1 || len(list[0].Names) != 1 || list[0].Names[0] != "s" || list[0].Source != "file" || list[0].Error != "" ||
@@ -232,10 +232,10 @@ func TestIssuesByHTTP(t *testing.T) {
 	mustReload(t, r, yaml)
 	asks("b.example")
 	// The node is ready, and says what it waits for.
-	if got := admin(t, r, "/health/ready"); !strings.Contains(got, `"status":"ready"`) || !strings.Contains(got, "waits for a certificate: a.example, b.example") {
+	if got := adminText(t, r, "/health/ready"); !strings.Contains(got, `"status":"ready"`) || !strings.Contains(got, "waits for a certificate: a.example, b.example") {
 		t.Error(got)
 	}
-	if got := admin(t, r, "/certificates"); strings.Count(got, `"not_after": null`) != 2 || strings.Count(got, `"source": "acme"`) != 2 {
+	if got := adminText(t, r, "/certificates"); strings.Count(got, `"not_after": null`) != 2 || strings.Count(got, `"source": "acme"`) != 2 {
 		t.Error(got)
 	}
 	if _, err := tls.Dial("tcp", secureAt, &tls.Config{ServerName: "a.example"}); err == nil || !strings.Contains(err.Error(), "unrecognized name") {
@@ -259,7 +259,7 @@ func TestIssuesByHTTP(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 	}
-	if got := admin(t, r, "/health/ready"); strings.Contains(got, "waits") {
+	if got := adminText(t, r, "/health/ready"); strings.Contains(got, "waits") {
 		t.Error(got)
 	}
 	if n := strings.Count(p.Log.String(), "validate w/ HTTP"); n == 0 {

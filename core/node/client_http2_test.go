@@ -28,15 +28,13 @@ import (
 
 // http2Client speaks HTTP/2 to a rig, over TLS or with prior knowledge, on one connection.
 func http2Client(t testing.TB, r *coretest.Rig, secure bool) *http.Client {
-	tr := &http2.Transport{
-		AllowHTTP: !secure, DisableCompression: true,
-		DialTLSContext: func(ctx context.Context, network, _ string, c *tls.Config) (net.Conn, error) {
-			if !secure {
-				return net.Dial(network, r.Address)
-			}
-			return tls.Dial(network, r.Address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}})
-		},
+	tr := &http.Transport{
+		DisableCompression: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, Protocols: &http.Protocols{},
+		HTTP2:       &http.HTTP2Config{StrictMaxConcurrentRequests: true},
+		DialContext: (&net.Dialer{}).DialContext,
 	}
+	tr.Protocols.SetHTTP2(secure)
+	tr.Protocols.SetUnencryptedHTTP2(!secure)
 	t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr, Timeout: 20 * time.Second}
 }
@@ -394,11 +392,11 @@ func TestHTTP2RequestsPerConnection(t *testing.T) {
 	yaml := strings.Replace(plain, "routes:", "guards: {requests_per_connection: 10}\nroutes:", 1)
 	var conns atomic.Int64
 	r, c := start2(t, yaml, true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {}), coretest.Options{})
-	tr := c.Transport.(*http2.Transport)
-	dial := tr.DialTLSContext
-	tr.DialTLSContext = func(ctx context.Context, network, addr string, cfg *tls.Config) (net.Conn, error) {
+	tr := c.Transport.(*http.Transport)
+	dial := tr.DialContext
+	tr.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		conns.Add(1)
-		return dial(ctx, network, addr, cfg)
+		return dial(ctx, network, address)
 	}
 	for range 100 {
 		if answer, _ := fetch(t, c, "GET", r.URL, ""); answer.StatusCode != 200 {

@@ -13,8 +13,8 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 )
 
-// named is an upstream that answers every request with its name.
-func named(t *testing.T, name string) string {
+// answering is an upstream that answers every request with its name.
+func answering(t *testing.T, name string) string {
 	return coretest.StartStill(t, fmt.Sprintf("HTTP/1.1 200 OK\r\nX-Name: %s\r\nContent-Length: 0\r\n\r\n", name)).Address()
 }
 
@@ -29,7 +29,7 @@ upstreams:
   c: {endpoints: ["http://${C}"]}
 routes:
   - {name: all, match: {path: /*}, auth: none, split: [{upstream: a, weight: 70}, {upstream: b, weight: 25}, {upstream: c, weight: 5}]}
-`, nil, coretest.Options{Env: map[string]string{"A": named(t, "a"), "B": named(t, "b"), "C": named(t, "c")}})
+`, nil, coretest.Options{Env: map[string]string{"A": answering(t, "a"), "B": answering(t, "b"), "C": answering(t, "c")}})
 	const n = 4000
 	got := map[string]float64{}
 	for range n {
@@ -67,7 +67,7 @@ routes:
   - {name: last, match: {path: /last}, auth: none, upstream: last}
   - {name: alone, match: {path: /alone}, auth: none, upstream: alone}
   - {name: both, match: {path: /both}, auth: none, split: [{upstream: alone, weight: 1}, {upstream: dead, weight: 1}]}
-`, nil, coretest.Options{Env: map[string]string{"DEAD": closing.Address(), "STANDBY": named(t, "standby")}})
+`, nil, coretest.Options{Env: map[string]string{"DEAD": closing.Address(), "STANDBY": answering(t, "standby")}})
 	f := func(path string, status int, name, text string) {
 		t.Helper()
 		got, h, body := r.Do("POST", path, "body")

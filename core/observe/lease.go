@@ -70,6 +70,11 @@ func (l *Lease) Upstream(name string, panics func() float64) {
 	hold(l, l.m.panics.Acquire(panics, name))
 }
 
+// Retries makes count the answer for the retries to an upstream.
+func (l *Lease) Retries(upstream string, count func() float64) {
+	hold(l, l.m.retries.Acquire(count, upstream))
+}
+
 // Release is for the lease.
 func (e *EndpointMetrics) Release() {
 	e.Requests.Release()

@@ -31,6 +31,7 @@ type Metrics struct {
 	panics       metric.Callbacks
 	tries        metric.Counters
 	tryErrors    metric.Counters
+	retries      metric.Callbacks
 	connections  metric.Callbacks
 	calls        metric.Counters
 	traps        metric.Counters
@@ -71,6 +72,7 @@ func NewMetrics(b Build) *Metrics {
 		panics:       r.Gauges("weir_upstream_panic", "1 while too few endpoints are usable and all are used.", "upstream"),
 		tries:        r.Counters("weir_upstream_requests_total", "Requests sent to an endpoint, retries included.", "upstream", "endpoint"),
 		tryErrors:    r.Counters("weir_upstream_errors_total", "Requests to an endpoint that failed.", "upstream", "endpoint", "kind"),
+		retries:      r.CounterCallbacks("weir_upstream_retries_total", "Requests to an upstream that were sent once more after a failure.", "upstream"),
 		connections:  r.Gauges("weir_connections", "Client connections.", "listener", "state"),
 		calls:        r.Counters("weir_filter_calls_total", "Calls of a filter.", "filter", "phase"),
 		traps:        r.Counters("weir_filter_traps_total", "Calls of a filter that ended in a trap.", "filter"),

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -30,6 +31,7 @@ func (b *builder) openUpstreams() {
 			continue
 		}
 		b.owns(u.Close)
+		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.lease.Upstream(u.Name, func() float64 { return flag(u.Panics()) })
 		b.upstreams[c.Name] = &Upstream{Upstream: u}
 		b.plan.Upstreams = append(b.plan.Upstreams, b.upstreams[c.Name])
@@ -72,12 +74,20 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		Transport: upstream.Transport{
 			Connect: orNone(c.Timeouts.Connect), ResponseHeader: orNone(c.Timeouts.ResponseHeader), Idle: orNone(c.Timeouts.Idle),
 			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: orNone(c.Keepalive.IdleTimeout), MaxRequests: orNone(c.Keepalive.MaxRequests),
+			ProxyProtocol: proxyVersions[c.ProxyProtocol],
 		},
 	}
 	if br := c.Breaker; br != nil {
 		o.Breaker = &upstream.BreakerOptions{
 			ConsecutiveFailures: br.ConsecutiveFailures, OpenFor: br.OpenFor, HalfOpenRequests: br.HalfOpenRequests,
 		}
+	}
+	if q := c.Queue; q != nil {
+		o.Queue = upstream.QueueOptions{Max: q.Max, Wait: q.Wait}
+	}
+	o.Retry = retryOptions(c.Retry)
+	if c.Protocol == config.ProtocolH2 {
+		o.Transport.Protocol = upstream.HTTP2
 	}
 	o.Resolve, o.Balance, o.SlowStart, o.PanicThreshold = c.Resolve, balances[c.Balance], c.SlowStart, c.PanicThreshold
 	o.Hash = upstream.HashOn{Kind: hashKinds[c.HashOn.Kind], Name: c.HashOn.Name}
@@ -101,9 +111,9 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		if err != nil {
 			return nil, err
 		}
-		return endpointOptions(list, c.TLS)
+		return endpointOptions(list, c)
 	}
-	o.Endpoints, err = endpointOptions(c.Endpoints, c.TLS)
+	o.Endpoints, err = endpointOptions(c.Endpoints, c)
 	return o, err
 }
 
@@ -116,7 +126,7 @@ var hashKinds = map[config.SelectorKind]upstream.HashKind{
 	config.SelectHeader: upstream.HashHeader, config.SelectCookie: upstream.HashCookie, config.SelectIP: upstream.HashIP,
 }
 
-func endpointOptions(list []config.Endpoint, t *config.UpstreamTLS) ([]upstream.EndpointOptions, error) {
+func endpointOptions(list []config.Endpoint, c *config.Upstream) ([]upstream.EndpointOptions, error) {
 	out := make([]upstream.EndpointOptions, len(list))
 	for i := range list {
 		e, o := &list[i], &out[i]
@@ -128,12 +138,38 @@ func endpointOptions(list []config.Endpoint, t *config.UpstreamTLS) ([]upstream.
 		}
 		if e.Scheme == "https" {
 			var err error
-			if o.TLS, o.TLSKey, err = upstreamTLS(t, name); err != nil {
+			if o.TLS, o.TLSKey, err = upstreamTLS(c.TLS, name); err != nil {
 				return nil, err
+			}
+			if c.Protocol == config.ProtocolH2 {
+				o.TLS.NextProtos = []string{"h2"}
 			}
 		}
 	}
 	return out, nil
+}
+
+var proxyVersions = map[string]upstream.ProxyProtocol{
+	config.ProxyProtocolOff: upstream.ProxyOff, config.ProxyProtocolV1: upstream.ProxyV1, config.ProxyProtocolV2: upstream.ProxyV2,
+}
+
+func retryOptions(c *config.Retry) *upstream.RetryOptions {
+	if c == nil {
+		return nil
+	}
+	o := &upstream.RetryOptions{Retries: c.Retries, Ratio: c.Ratio}
+	for _, on := range c.On {
+		switch on {
+		case config.RetryConnect:
+			o.Connect = true
+		case config.RetryReset:
+			o.Reset = true
+		default:
+			status, _ := strconv.Atoi(on) // the configuration has no other words
+			o.Statuses = append(o.Statuses, status)
+		}
+	}
+	return o
 }
 
 // orNone gives the engine's word for no limit, or none kept: it takes 0 for its default.

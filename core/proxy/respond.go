@@ -167,6 +167,8 @@ var replies = map[int]struct{ title, text string }{
 var (
 	nameContentType  = []byte("Content-Type")
 	nameAuthenticate = []byte("WWW-Authenticate")
+	nameRetryAfter   = []byte("Retry-After")
+	oneSecond        = []byte("1") // a full queue is a matter of moments
 	jsonType         = []byte("application/json")
 	bearer           = []byte("Bearer")
 	bearerInvalid    = []byte(`Bearer error="invalid_token"`)
@@ -192,6 +194,9 @@ func (w *walk) reply(kind fault.Kind) {
 			allow = plan.CommonMethods
 		}
 		r.Header.Append(nameAllow, allow, exchange.Other)
+	}
+	if kind == fault.UpstreamBusy {
+		r.Header.Append(nameRetryAfter, oneSecond, exchange.RetryAfter)
 	}
 	if kind == fault.Unauthorized {
 		// RFC 6750 §3.1: the error is named only to those who sent a credential, and never which check it failed.

@@ -12,17 +12,129 @@ import (
 	"github.com/weirproxy/weir/core/wire"
 )
 
-// conn is one connection to an endpoint. It belongs to one call at a time, or lies idle in its endpoint.
+// conn is one connection to an endpoint, the leg of HTTP/1.1. It belongs to one call at a time, or lies idle in its
+// endpoint.
 type conn struct {
-	c        *netio.Conn
+	*netio.Conn
 	ep       *Endpoint
 	body     wire.BodyReader
 	requests int
 	since    int64 // clock.Nano when it became idle
-	reused   bool
-	last     bool // carries no request after this one
+	used     bool  // was idle before this request
+	last     bool  // carries no request after this one
 
-	sent atomic.Int64 // clock.Nano when the request had been sent to its end; 0 until then
+	// Of the request on its way out.
+	buf     []byte // lent by pool
+	out     []byte // what is to be written, in buf
+	chunked bool
+	wrote   bool // bytes of it have left
+
+	owed atomic.Int64 // clock.Nano since when an answer is owed; 0 while the request is being sent
+}
+
+// begin readies c for a request.
+func (c *conn) begin() {
+	c.requests++
+	c.wrote = false
+	c.owed.Store(0)
+}
+
+func (c *conn) sendHead(r *exchange.Request, host []byte) error {
+	// With the framing that is added this is more than the head takes.
+	need := r.Header.Bytes() + 4*r.Header.Len() + len(r.Method) + len(r.Target) + len(host) + 128
+	size := pool.Medium
+	if need > size/2 {
+		size = max(need, pool.Large)
+	}
+	c.buf = pool.Acquire(size)
+	c.out = wire.AppendRequest(c.buf[:0], r, host, r.Body.Length)
+	c.chunked = r.Body.Length < 0 && !r.Upgrade
+	return nil
+}
+
+func (c *conn) room() []byte { return c.buf[min(len(c.out), len(c.buf)):] }
+
+func (c *conn) sendData(p []byte, flush bool) error {
+	if len(p) > 0 { // an empty chunk would be the last
+		if c.chunked {
+			c.out = wire.AppendChunkSize(c.out, len(p))
+		}
+		end := 0
+		if c.chunked {
+			end = len("\r\n")
+		}
+		if len(c.out)+len(p)+end <= len(c.buf) {
+			c.out = append(c.out, p...)
+		} else {
+			if err := c.flush(); err != nil {
+				return err
+			}
+			if err := c.write(p); err != nil {
+				return err
+			}
+		}
+		if c.chunked {
+			c.out = append(c.out, "\r\n"...)
+		}
+	}
+	if flush {
+		return c.flush()
+	}
+	return nil
+}
+
+func (c *conn) sendEnd(trailer *exchange.Header) error {
+	if c.chunked {
+		c.out = wire.AppendLastChunk(c.out, trailer)
+	}
+	return c.flush()
+}
+
+func (c *conn) sent(err error) {
+	pool.Release(c.buf)
+	c.buf, c.out = nil, nil
+	if err != nil && fault.KindOf(err).Source() != fault.Upstream {
+		c.Abort()
+		return
+	}
+	c.owed.Store(clock.Nano())
+}
+
+func (c *conn) flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	err := c.write(c.out)
+	c.out = c.buf[:0]
+	return err
+}
+
+func (c *conn) write(p []byte) error {
+	c.WriteBy(clock.Nano(), c.ep.transport.Idle)
+	n, err := c.Conn.Write(p)
+	c.wrote = c.wrote || n > 0
+	if err != nil {
+		return wire.Blame(wire.FromUpstream, err)
+	}
+	return nil
+}
+
+func (c *conn) atHand() bool { return len(c.body.Ahead()) > 0 }
+func (c *conn) reused() bool { return c.used }
+func (c *conn) unseen() bool { return !c.wrote }
+func (c *conn) owing() bool  { return c.owed.Load() > 0 }
+
+func (c *conn) tunnel() (exchange.Pipe, []byte) { return c.Conn, c.body.Ahead() }
+
+// end keeps the connection if another request can follow: nothing is left of this one, and not a byte too many has come.
+func (c *conn) end(ok bool) {
+	keep := ok && !c.last && c.body.Done() && len(c.body.Ahead()) == 0 && !c.Aborted()
+	c.body.Release()
+	if !keep {
+		_ = c.Close()
+		return
+	}
+	c.ep.release(c)
 }
 
 // transportLimits are a Transport's bounds on answers, in the form the reader wants.
@@ -42,9 +154,8 @@ var (
 	errHeadLate      = fault.New(fault.UpstreamTimeout, "answer's head did not come in time")
 )
 
-// readHead reads the answer's head into x, and binds x.Response.Body to what follows it. began reports whether a byte
-// of an answer has come.
-func (c *conn) readHead(x *exchange.Exchange, lim *wire.Limits) (began bool, err error) {
+// readHead reads the answer's head into x, and binds x.Response.Body to what follows it.
+func (c *conn) readHead(x *exchange.Exchange, lim *wire.Limits) (p progress, err error) {
 	var buf []byte // what has been read; the head of the next answer begins at from
 	from, n, looked := 0, 0, 0
 	for informational := 0; ; {
@@ -52,52 +163,74 @@ func (c *conn) readHead(x *exchange.Exchange, lim *wire.Limits) (began bool, err
 		if n > from {
 			if end, err = wire.HeadEnd(buf[from:n], looked); err != nil {
 				pool.Release(buf)
-				return true, fault.Wrap(fault.BadResponse, err)
+				return p, fault.Wrap(fault.BadResponse, err)
 			}
 			looked = n - from
 		}
 		if end > lim.HeaderBytes || end == 0 && n-from >= lim.HeaderBytes {
 			pool.Release(buf)
-			return true, errHead
+			return p, errHead
 		}
 		if end == 0 {
-			if buf, n, err = c.more(buf, n, from+lim.HeaderBytes); err != nil {
-				pool.Release(buf)
-				return n > 0, err
+			if from > 0 { // interim answers are over, and nothing views them: their room is for the next
+				n = copy(buf, buf[from:n])
+				from = 0
 			}
+			if buf, n, err = c.more(buf, n, lim.HeaderBytes); err != nil {
+				pool.Release(buf)
+				return p, err
+			}
+			p = max(p, begun)
 			continue
 		}
 		r := &x.Response
 		f, err := wire.ParseResponse(buf[from:from+end], x.Request.Method, lim, r)
 		if err != nil {
 			pool.Release(buf)
-			return true, err
+			return p, err
 		}
 		from, looked = from+end, 0
 		if r.Status < 200 && r.Status != 101 {
 			if informational++; informational > maxInformational {
 				pool.Release(buf)
-				return true, errInformational
+				return p, errInformational
 			}
-			x.ClearResponse()
+			if r.Status == 103 {
+				p = told
+			}
+			if err := inform(x); err != nil {
+				pool.Release(buf)
+				return p, err
+			}
 			continue
 		}
 		if r.Status == 101 && !x.Request.Upgrade {
 			pool.Release(buf)
-			return true, errSwitch
+			return p, errSwitch
 		}
 		x.OwnBack(buf)
 		x.Record.UpstreamStatus = r.Status
 		c.bindBody(x, f, buf[from:n])
-		return true, nil
+		return p, nil
 	}
+}
+
+// inform passes an interim answer on that is of use to the client, 103 (RFC 8297), and forgets it: 100 and 102 are between
+// the upstream and us. Its hop-by-hop fields were left behind when it was read.
+func inform(x *exchange.Exchange) error {
+	var err error
+	if x.Response.Status == 103 {
+		err = x.Down.Inform(x)
+	}
+	x.ClearResponse()
+	return err
 }
 
 func (c *conn) bindBody(x *exchange.Exchange, f wire.Framing, ahead []byte) {
 	r := &x.Response
 	most := c.ep.transport.MaxRequests
 	c.last = c.last || f.Close || most > 0 && c.requests >= most || r.Status == 101
-	c.body.Init(c.c, wire.FromUpstream, f, ahead, c.ep.transport.Idle, &r.Trailer)
+	c.body.Init(c.Conn, wire.FromUpstream, f, ahead, c.ep.transport.Idle, &r.Trailer)
 	switch f.Mode {
 	case wire.NoBody:
 		r.Body.Init(0, nil)
@@ -122,13 +255,13 @@ func (c *conn) more(buf []byte, n, limit int) ([]byte, int, error) {
 		if late {
 			return buf, n, errHeadLate
 		}
-		c.c.ReadBy(now, left)
+		c.ReadBy(now, left)
 		var m int
 		var err error
 		if buf == nil {
-			buf, m, err = c.c.ReadPooled(pool.Small)
+			buf, m, err = c.ReadPooled(pool.Small)
 		} else {
-			m, err = c.c.Read(buf[n:])
+			m, err = c.Conn.Read(buf[n:])
 		}
 		if err == nil {
 			return buf, n + m, nil
@@ -143,10 +276,10 @@ func (c *conn) more(buf []byte, n, limit int) ([]byte, int, error) {
 // moment when the whole request had been sent: while the client still sends, the upstream owes nothing.
 func (c *conn) patience(now int64) (left time.Duration, late bool) {
 	most := c.ep.transport.ResponseHeader
-	sent := c.sent.Load()
-	if most == 0 || sent == 0 {
+	owed := c.owed.Load()
+	if most == 0 || owed == 0 {
 		return most, false
 	}
-	left = most - time.Duration(now-sent)
+	left = most - time.Duration(now-owed)
 	return left, left <= 0
 }

@@ -1,19 +1,11 @@
 package upstream
 
 import (
-	"context"
 	"crypto/tls"
-	"math"
-	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/weirproxy/weir/core/clock"
-	"github.com/weirproxy/weir/core/exchange"
-	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/metric"
-	"github.com/weirproxy/weir/core/netio"
 )
 
 // Transport is how endpoints of an upstream are connected to. It is part of an endpoint's meaning: another transport is
@@ -28,6 +20,8 @@ type Transport struct {
 	MaxRequests    int           // per connection; 1000
 	HeaderBytes    int           // of an answer's head; 32 KiB
 	HeaderFields   int           // 100
+	Protocol       Protocol
+	ProxyProtocol  ProxyProtocol
 }
 
 // withDefaults fills in what is not set. After it 0 is no limit, and for MaxIdle none.
@@ -90,9 +84,8 @@ type Endpoint struct {
 
 	requests, failures, opened atomic.Int64
 
-	mu     sync.Mutex
-	idle   []*conn // the one used last at the end
-	closed bool
+	conns conns
+	h2    streams
 }
 
 // Meters counts what is sent to an endpoint: tries, and those that failed by their fault.Kind. nil ones count nothing.
@@ -108,137 +101,3 @@ func (e *Endpoint) Stats() (requests, failures, opened int64) {
 
 // Usable reports whether requests are sent to e, its breaker aside: it is healthy and not ejected.
 func (e *Endpoint) Usable() bool { return e.usable.Load() }
-
-// acquire gives an idle connection that is still quiet, or dials. fresh asks for a new one.
-func (e *Endpoint) acquire(x *exchange.Exchange, fresh bool) (*conn, error) {
-	if !fresh {
-		if c := e.pop(); c != nil {
-			return c, nil
-		}
-	}
-	nc, err := e.dial(x)
-	if err != nil {
-		return nil, &fault.Fault{Kind: fault.ConnectFailed, Text: "connect", Err: err}
-	}
-	e.opened.Add(1)
-	return &conn{c: netio.New(nc), ep: e}, nil
-}
-
-func (e *Endpoint) pop() *conn {
-	oldest := e.oldest(clock.Nano())
-	for {
-		e.mu.Lock()
-		n := len(e.idle)
-		if n == 0 {
-			e.mu.Unlock()
-			return nil
-		}
-		c := e.idle[n-1]
-		e.idle[n-1] = nil
-		e.idle = e.idle[:n-1]
-		e.mu.Unlock()
-		if c.since > oldest && c.c.Quiet() {
-			c.reused = true
-			return c
-		}
-		_ = c.c.Close()
-	}
-}
-
-// oldest is since when a connection may have been idle.
-func (e *Endpoint) oldest(now int64) int64 {
-	if e.transport.IdleTimeout == 0 {
-		return math.MinInt64
-	}
-	return now - int64(e.transport.IdleTimeout)
-}
-
-// release takes a connection back on which nothing is under way.
-func (e *Endpoint) release(c *conn) {
-	c.since = clock.Nano()
-	e.mu.Lock()
-	if e.closed || len(e.idle) >= e.transport.MaxIdle {
-		e.mu.Unlock()
-		_ = c.c.Close()
-		return
-	}
-	e.idle = append(e.idle, c)
-	e.mu.Unlock()
-}
-
-// sweep closes what has been idle for too long.
-func (e *Endpoint) sweep(now int64) {
-	oldest := e.oldest(now)
-	e.mu.Lock()
-	n := 0
-	for n < len(e.idle) && e.idle[n].since <= oldest {
-		n++
-	}
-	old := append([]*conn(nil), e.idle[:n]...)
-	e.idle = append(e.idle[:0], e.idle[n:]...)
-	e.mu.Unlock()
-	for _, c := range old {
-		_ = c.c.Close()
-	}
-}
-
-func (e *Endpoint) close() {
-	e.mu.Lock()
-	idle := e.idle
-	e.idle, e.closed = nil, true
-	e.mu.Unlock()
-	for _, c := range idle {
-		_ = c.c.Close()
-	}
-}
-
-// dial connects, by name over every address that the name has, IPv6 and IPv4 (RFC 8305), until x is cancelled.
-func (e *Endpoint) dial(x *exchange.Exchange) (net.Conn, error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	if e.transport.Connect > 0 {
-		ctx, cancel = context.WithTimeout(ctx, e.transport.Connect)
-		defer cancel()
-	}
-	watch := time.AfterFunc(dialWatch, func() { endWith(ctx, cancel, x) })
-	defer watch.Stop()
-	network, address := "tcp", e.options.Address
-	if path, ok := cutUnix(address); ok {
-		network, address = "unix", path
-	}
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, network, address)
-	if err != nil || e.options.TLS == nil {
-		return nc, err
-	}
-	t := tls.Client(netio.New(nc), e.options.TLS)
-	if err := t.HandshakeContext(ctx); err != nil {
-		_ = nc.Close()
-		return nil, err
-	}
-	return t, nil
-}
-
-// dialWatch is how often a dial that takes long looks whether it is still wanted.
-const dialWatch = 100 * time.Millisecond
-
-// endWith cancels ctx once x has been cancelled: x can abort connections only, and a dial has none yet.
-func endWith(ctx context.Context, cancel func(), x *exchange.Exchange) {
-	tick := time.NewTicker(dialWatch)
-	defer tick.Stop()
-	for ctx.Err() == nil && x.Cause() == nil {
-		select {
-		case <-ctx.Done():
-		case <-tick.C:
-		}
-	}
-	cancel()
-}
-
-func cutUnix(address string) (string, bool) {
-	const prefix = "unix:"
-	if len(address) > len(prefix) && address[:len(prefix)] == prefix {
-		return address[len(prefix):], true
-	}
-	return "", false
-}

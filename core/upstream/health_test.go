@@ -262,7 +262,7 @@ func TestCheckOverTLS(t *testing.T) {
 	defer s.Close()
 	pool := x509.NewCertPool()
 	pool.AddCert(s.Certificate())
-	good := &tls.Config{RootCAs: pool, ServerName: "example.com", NextProtos: []string{"h2", "http/1.1"}}
+	good := &tls.Config{RootCAs: pool, ServerName: "example.com", NextProtos: []string{"http/1.1"}}
 	f := func(c *tls.Config, want string) {
 		t.Helper()
 		e := &Endpoint{options: EndpointOptions{Address: s.Listener.Addr().String(), TLS: c}}
@@ -273,4 +273,69 @@ func TestCheckOverTLS(t *testing.T) {
 	f(good, "<nil>")
 	f(&tls.Config{ServerName: "example.com"}, "certificate")
 	f(&tls.Config{RootCAs: pool, ServerName: "other.example"}, "other.example")
+}
+
+// A check speaks the protocol of its endpoint, and says after the PROXY protocol that it is nobody's request.
+func TestCheckInHTTP2(t *testing.T) {
+	var status atomic.Int64
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || r.Host != "api.example" || r.URL.String() != "/health?deep=1" {
+			t.Errorf("%s %s of %s", r.Proto, r.URL, r.Host)
+		}
+		w.WriteHeader(103)
+		if status.Load() == 0 {
+			<-r.Context().Done()
+			return
+		}
+		w.WriteHeader(int(status.Load()))
+	}))
+	s.EnableHTTP2 = true
+	s.StartTLS()
+	defer s.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	e := &Endpoint{
+		options: EndpointOptions{
+			Address: s.Listener.Addr().String(), Host: "api.example",
+			TLS: &tls.Config{RootCAs: pool, ServerName: "example.com", NextProtos: []string{"h2"}},
+		},
+		transport: Transport{Protocol: HTTP2}.withDefaults(),
+	}
+	for n, want := range map[int64]string{200: "<nil>", 302: "<nil>", 503: "status 503", 0: "no answer in time"} {
+		status.Store(n)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := e.check(ctx, "/health?deep=1"); fmt.Sprint(err) != want {
+			t.Errorf("%v, want %s", err, want)
+		}
+		cancel()
+	}
+}
+
+func TestCheckWithProxyProtocol(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	for version, want := range map[ProxyProtocol]string{ProxyV1: "PROXY UNKNOWN\r\nGET / ", ProxyV2: "\r\n\r\n\x00\r\nQUIT\n\x20\x00\x00\x00GET / "} {
+		got := make(chan string, 1)
+		go func() {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			b := make([]byte, len(want))
+			_, _ = io.ReadFull(c, b)
+			fmt.Fprint(c, "HTTP/1.1 200 OK\r\n\r\n")
+			got <- string(b)
+		}()
+		e := &Endpoint{options: EndpointOptions{Address: ln.Addr().String()}, transport: Transport{ProxyProtocol: version}}
+		if err := e.check(t.Context(), "/"); err != nil {
+			t.Error(err)
+		}
+		if b := <-got; b != want {
+			t.Errorf("version %d: %q", version, b)
+		}
+	}
 }

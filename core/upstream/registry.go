@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -47,12 +46,6 @@ type Event struct {
 	Text               string
 	Err                error // why; or nil
 	Bad                bool  // somebody should look at it
-}
-
-// flight counts the requests in flight to the upstreams of one name.
-type flight struct {
-	n    atomic.Int64
-	refs int
 }
 
 // NewRegistry starts an empty one; Close ends its goroutine.

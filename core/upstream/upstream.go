@@ -35,6 +35,8 @@ type Options struct {
 	Transport   Transport
 	Breaker     *BreakerOptions // nil: no breaker
 	MaxInFlight int64           // 0: no limit
+	Queue       QueueOptions    // of requests above MaxInFlight
+	Retry       *RetryOptions   // nil: no retries
 }
 
 // Upstream is a set of endpoints that one plan names. Safe for concurrent use until Close; what was picked before is used
@@ -46,12 +48,13 @@ type Upstream struct {
 	group    *group
 	flight   *flight
 	max      int64
+	queue    QueueOptions
+	retry    *RetryOptions
 	limits   transportLimits
 }
 
 var (
 	errOpen     = fault.New(fault.BreakerOpen, "every endpoint's breaker is open")
-	errBusy     = fault.New(fault.UpstreamBusy, "max_in_flight reached")
 	errUnknown  = fault.New(fault.NoEndpoint, "no endpoint is known yet: names have not been resolved")
 	errUnusable = fault.New(fault.NoEndpoint, "no endpoint is healthy")
 )
@@ -72,6 +75,7 @@ func Open(r *Registry, o Options) (*Upstream, error) {
 	}
 	return &Upstream{
 		Name: o.Name, registry: r, group: g, flight: r.flight(o.Name), max: o.MaxInFlight, limits: limitsOf(o.Transport),
+		queue: o.Queue, retry: o.Retry,
 	}, nil
 }
 
@@ -102,6 +106,15 @@ func (u *Upstream) Endpoints() []*Endpoint { return u.group.set.Load().all }
 
 // Panics reports whether so few endpoints are usable that health and ejection are not looked at.
 func (u *Upstream) Panics() bool { return u.group.set.Load().panics }
+
+// Retries counts the retries that were made to upstreams of this name.
+func (u *Upstream) Retries() int64 { return u.flight.retried.Load() }
+
+// InFlight is how many requests to upstreams of this name are under way.
+func (u *Upstream) InFlight() int { return int(u.flight.n.Load()) }
+
+// Waiting is how many are in the queue.
+func (u *Upstream) Waiting() int { return int(u.flight.waiting.Load()) }
 
 // pick chooses the endpoint for one try at x. not is the endpoint that has just failed it, nil at the first try: it is taken
 // again only if no other can be. Every pick that succeeds is followed by exactly one done. It takes no lock and
