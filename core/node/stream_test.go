@@ -111,6 +111,11 @@ func TestFramingOfAnswers(t *testing.T) {
 			k := r.Client()
 			for range 3 { // over one connection: the end of each answer is found
 				k.Send(c.method + " / HTTP/1.1\r\nHost: a\r\n\r\n")
+				if strings.Contains(c.answer, " 103 ") {
+					if hint := k.Head(); hint != "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" {
+						t.Fatalf("hint %q", hint)
+					}
+				}
 				answer, body := k.Answer(c.method)
 				if body != c.body || answer.Header.Get("Link") != "" || answer.Header.Get("X-Request-Id") == "" {
 					t.Fatalf("%d %v %q", answer.StatusCode, answer.Header, body)
