@@ -60,7 +60,7 @@ func (c *conn) multiplex(ahead []byte) {
 	m := &mux{}
 	m.v = h2.NewServer(c.nc, h2.Settings{
 		HeaderBytes: p.Limits.HeaderBytes, Header: p.Timeouts.Header, Idle: p.Timeouts.Idle, WriteIdle: p.Timeouts.BodyIdle,
-		Tunnels: true,
+		Tunnels: true, Malformed: c.server.malformed, Refused: c.server.denied, Calmed: c.server.calmed,
 	}, c.stream)
 	c.mu.Lock()
 	c.mux = m

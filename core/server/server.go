@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/weirproxy/weir/core/metric"
 	"github.com/weirproxy/weir/core/plan"
 )
 
@@ -34,12 +35,17 @@ type Server struct {
 	handshakes    atomic.Int64 // that failed
 	addresses     perIP
 	memory        memory
+
+	malformed, denied, calmed *metric.Counter // of HTTP/2
 	stop, watched chan struct{} // ends the watch, and its end; nil before Listen
 }
 
 // New makes a server that serves p once Listen has been called. The server owns p.
 func New(p *plan.Plan, log zerolog.Logger) *Server {
 	s := &Server{log: log, listeners: map[string]*listener{}}
+	events := p.Shared.Metrics.Registry().Counters("weir_http2_events_total",
+		"HTTP/2 requests that were malformed, streams beyond what is allowed, connections ended for a flood.", "event")
+	s.malformed, s.denied, s.calmed = events.Acquire("malformed"), events.Acquire("refused"), events.Acquire("flood")
 	s.plan.Store(p)
 	return s
 }
@@ -253,9 +259,9 @@ func (s *Server) left(c *conn) {
 	s.open.Add(-1)
 }
 
-// Drain ends the server: no connection is accepted any more, idle ones are closed, busy ones end after their answer, and
-// what is left after wait is cut. It reports how many were cut. The plan is retired. A second Drain waits for the first
-// and does nothing.
+// Drain ends the server: no connection is accepted any more, idle ones are closed, busy ones end after their answer, those
+// of HTTP/2 after their streams, WebSockets are told goodbye, and what is left after wait is cut. It reports how many were
+// cut. The plan is retired. A second Drain waits for the first and does nothing.
 func (s *Server) Drain(wait time.Duration) (cut int) {
 	s.reload.Lock()
 	defer s.reload.Unlock()
