@@ -37,7 +37,7 @@ type Server struct {
 	memory        memory
 
 	malformed, denied, calmed *metric.Counter // of HTTP/2
-	stop, watched chan struct{} // ends the watch, and its end; nil before Listen
+	stop, watched             chan struct{}   // ends the watch, and its end; nil before Listen
 }
 
 // New makes a server that serves p once Listen has been called. The server owns p.
