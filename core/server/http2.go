@@ -94,7 +94,7 @@ func (c *conn) stream(s *h2.Stream) {
 	}()
 	x.Record.Start = s.Began()
 	x.WriteIdle = p.Timeouts.BodyIdle
-	x.Client = exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure}
+	x.Client = c.client()
 	err := s.Begin(x, &p.Limits, p.Timeouts.BodyIdle)
 	d := streams.Get().(*stream)
 	*d = stream{Stream: s, c: c, x: x, method: x.Request.Method, upgrade: x.Request.Upgrade}

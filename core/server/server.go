@@ -210,14 +210,14 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	c.index = len(s.conns)
 	s.conns = append(s.conns, c)
 	s.mu.Unlock()
-	if l.spec.Load().TLS == nil {
-		go c.serve()
-		return
-	}
 	go func() {
 		if err := c.handshake(); err != nil {
 			_ = c.nc.Close()
 			s.left(c)
+			return
+		}
+		if !c.secure {
+			c.serve()
 			return
 		}
 		go c.serve() // on a stack of its own: that of a handshake is large, and stays as large while the connection idles
