@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -67,8 +68,8 @@ func (s *Server) Close() error {
 
 // page is one thing to ask for.
 type page struct {
-	method string
-	open   bool // without the token
+	method string // or several: GET, PUT
+	open   bool   // without the token
 	serve  http.HandlerFunc
 }
 
@@ -86,6 +87,9 @@ func (s *Server) handler() http.Handler {
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p, ok := pages[r.URL.Path]
+		if name, of := endpointsOf(r.URL.Path); of {
+			p, ok = page{"GET, PUT, DELETE", false, func(w http.ResponseWriter, r *http.Request) { s.endpoints(w, r, name) }}, true
+		}
 		if !ok && strings.HasPrefix(r.URL.Path, "/debug/pprof/") {
 			p, ok = page{"GET", false, pprof.Index}, true
 		}
@@ -95,7 +99,7 @@ func (s *Server) handler() http.Handler {
 			writeError(w, http.StatusUnauthorized, "admin token required")
 		case !ok:
 			writeError(w, http.StatusNotFound, "there is nothing here")
-		case r.Method != p.method && !(r.Method == "HEAD" && p.method == "GET"):
+		case !slices.Contains(strings.Split(p.method, ", "), r.Method) && !(r.Method == "HEAD" && p.method == "GET"):
 			w.Header().Set("Allow", p.method)
 			writeError(w, http.StatusMethodNotAllowed, p.method+" only")
 		default:
@@ -144,31 +148,6 @@ func (s *Server) routes(w http.ResponseWriter, _ *http.Request) {
 		all[i] = routeView{Name: c.Name, Hosts: c.Match.Hosts, Path: c.Match.Path, Methods: c.Match.Methods, Upstream: c.Upstream}
 		for _, f := range p.Routes[i].Chain {
 			all[i].Filters = append(all[i].Filters, f.Name)
-		}
-	}
-	writeJSON(w, http.StatusOK, all)
-}
-
-type endpointView struct {
-	Upstream string `json:"upstream"`
-	Address  string `json:"address"`
-	Breaker  string `json:"breaker,omitempty"`
-	Requests int64  `json:"requests"`
-	Failures int64  `json:"failures"`
-	Opened   int64  `json:"connections_opened"`
-}
-
-func (s *Server) upstreams(w http.ResponseWriter, _ *http.Request) {
-	p := s.o.Plan()
-	all := []endpointView{}
-	for _, u := range p.Upstreams {
-		for _, e := range u.Endpoints() {
-			v := endpointView{Upstream: u.Name, Address: e.Name}
-			v.Requests, v.Failures, v.Opened = e.Stats()
-			if e.Breaker != nil {
-				v.Breaker = e.Breaker.State().String()
-			}
-			all = append(all, v)
 		}
 	}
 	writeJSON(w, http.StatusOK, all)

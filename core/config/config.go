@@ -46,6 +46,16 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Spec, er
 
 // parse returns nil when the text is not one YAML document whose root is a map.
 func (d *decoder) parse(data []byte) *node {
+	root := d.document(data)
+	if root != nil && root.kind != object {
+		d.fail(d.position(root, ""), "wants keys and values, not %s", root.describe())
+		return nil
+	}
+	return root
+}
+
+// document returns nil when the text is not one YAML document.
+func (d *decoder) document(data []byte) *node {
 	start := Pos{File: d.file, Line: 1, Column: 1}
 	if len(data) > maxFile {
 		d.fail(start, "the file is larger than %d MiB", maxFile>>20)
@@ -61,10 +71,6 @@ func (d *decoder) parse(data []byte) *node {
 		if len(d.problems.List) == 0 {
 			d.fail(start, "the file is empty")
 		}
-		return nil
-	}
-	if root.kind != object {
-		d.fail(d.position(root, ""), "wants keys and values, not %s", root.describe())
 		return nil
 	}
 	return root

@@ -1,8 +1,6 @@
 package config
 
 import (
-	"fmt"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -44,6 +42,11 @@ func (d *decoder) warn(pos Pos, format string, args ...any) {
 
 func (d *decoder) later(pos Pos, name string) {
 	d.fail(pos, "%q is not supported yet", name)
+}
+
+// at returns where the value under a key of v stands.
+func (d *decoder) at(v value, name string) Pos {
+	return d.position(v.node.get(name), v.pos.key(name))
 }
 
 // wants notes that v has the wrong type.
@@ -233,6 +236,21 @@ func (d *decoder) rate(v value) unit.Rate {
 	return r
 }
 
+// fraction returns a share from 0 to 1.
+func (d *decoder) fraction(v value) float64 {
+	return quantity(d, v, "a fraction such as 20%", unit.ParseFraction).Float()
+}
+
+// positiveFraction is fraction for what has no meaning when it is 0.
+func (d *decoder) positiveFraction(v value) float64 {
+	before := len(d.problems.List)
+	f := d.fraction(v)
+	if f == 0 && len(d.problems.List) == before {
+		d.fail(v.pos, "wants a fraction above 0")
+	}
+	return f
+}
+
 func quantity[T any](d *decoder, v value, what string, parse func(string) (T, error)) T {
 	var none T
 	s, ok := d.scalar(v, what)
@@ -283,6 +301,16 @@ func (d *decoder) choice(v value, words []word) string {
 	}
 	d.fail(v.pos, "wants %s, not %q%s", wordList(words), s, suggest(s, names))
 	return ""
+}
+
+// numberChoice is choice for words that are numbers of a kind: without quotes they cannot be meant otherwise.
+func (d *decoder) numberChoice(v value, number kind, words []word) string {
+	if v.kind == number {
+		quoted := *v.node
+		quoted.kind = text
+		v.node = &quoted
+	}
+	return d.choice(v, words)
 }
 
 // wordList names the words of this version in an error.
@@ -368,41 +396,4 @@ func (d *decoder) someTexts(v value) []string {
 		d.fail(v.pos, "the list is empty")
 	}
 	return d.textsOf(items)
-}
-
-// prefixes reads a list of networks and addresses.
-func (d *decoder) prefixes(v value) []netip.Prefix {
-	var out []netip.Prefix
-	for _, item := range d.items(v) {
-		s := d.text(item)
-		if s == "" {
-			continue
-		}
-		p, err := parsePrefix(s)
-		if err != nil {
-			d.fail(item.pos, "%s", err)
-			continue
-		}
-		out = append(out, p)
-	}
-	return out
-}
-
-func parsePrefix(s string) (netip.Prefix, error) {
-	if !strings.Contains(s, "/") {
-		a, err := netip.ParseAddr(s)
-		if err != nil || a.Zone() != "" {
-			return netip.Prefix{}, fmt.Errorf("wants an address or a network such as 10.0.0.0/8, not %q", s)
-		}
-		a = a.Unmap()
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	if err != nil || p.Addr().Is4In6() {
-		return netip.Prefix{}, fmt.Errorf("wants an address or a network such as 10.0.0.0/8, not %q", s)
-	}
-	if p != p.Masked() {
-		return netip.Prefix{}, fmt.Errorf("%q has bits behind its mask; did you mean %q?", s, p.Masked())
-	}
-	return p, nil
 }

@@ -74,17 +74,19 @@ func golden(t *testing.T, file string, got []byte) {
 	}
 }
 
-// Every key of the contract is known by name: what is refused is refused because it comes later, or because the
-// contract leaves out what it refers to.
+// Every key of the contract is known by name: what is refused, and listed in contract.txt, is refused because it comes
+// later, or because the contract leaves out what it refers to.
 func TestContract(t *testing.T) {
 	_, err := Load("testdata/contract.yaml", lookup)
 	var problems *Problems
 	if !errors.As(err, &problems) {
 		t.Fatalf("error: %v", err)
 	}
+	golden(t, "testdata/contract.txt", []byte(err.Error()+"\n"))
 	for _, p := range problems.List {
 		switch {
 		case strings.HasSuffix(p.Message, "is not supported yet"):
+		case strings.HasPrefix(p.Message, `there is no upstream "standby"`):
 		case strings.HasPrefix(p.Message, "${path.id}: the path of the route has no segment {id}"):
 		default:
 			t.Error(p.Error())

@@ -170,3 +170,9 @@ func (d *decoder) checkProvider(e entry, p *JWTProvider) {
 		}
 	}
 }
+
+func (d *decoder) falseOrLater(v value, name string) {
+	if d.boolean(v) {
+		d.later(v.pos, name)
+	}
+}

@@ -71,6 +71,8 @@ func (d *decoder) finish(v value, s *Spec) {
 		d.checkRoute(s, r)
 		d.checkReach(s, i, matches)
 	}
+	d.checkACME(v, s)
+	d.checkFallbacks(s)
 	d.checkUnused(s)
 	d.checkGlobals(s)
 }

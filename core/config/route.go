@@ -189,14 +189,6 @@ func (d *decoder) checkAction(v value) {
 	}
 }
 
-// allowed is prefixes for a list that would let everybody in if it were empty, say after an empty variable.
-func (d *decoder) allowed(v value) []netip.Prefix {
-	if v.kind == list && len(d.items(v)) == 0 {
-		d.fail(v.pos, "the list is empty: leave it out to let every address in")
-	}
-	return d.prefixes(v)
-}
-
 func (d *decoder) require(v value) *Require {
 	r := &Require{Pos: v.pos}
 	readObject(d, v, requireKeys, r)

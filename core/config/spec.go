@@ -39,8 +39,10 @@ type Guards struct {
 	Underscores  string // UnderscoresDrop, UnderscoresRefuse or UnderscoresPass
 
 	ConnectionsPerIP      int
-	RequestsPerConnection int   // then the connection ends, give or take a tenth
-	MinRate               int64 // bytes a second that a client must send of a body or take of an answer, after ten seconds of grace
+	RequestsPerConnection int // then the connection ends, give or take a tenth
+	// MinRate is how many bytes a second a client must send of a body or take of an answer, after ten seconds of grace;
+	// 240 unless given, the figure that Kestrel has (MinDataRate).
+	MinRate int64
 
 	LenientLF    bool   // a bare LF ends a line of a head, too
 	EncodedSlash string // SlashKeep or SlashRefuse: %2F and %5C in a path
@@ -129,6 +131,9 @@ func defaultSpec() *Spec {
 			Connections:  100_000,
 			HalfClose:    HalfCloseAbort,
 			Underscores:  UnderscoresDrop,
+			MinRate:      240,
+			EncodedSlash: SlashKeep,
+			DoubleSlash:  SlashKeep,
 		},
 		Timeouts: Timeouts{
 			Header:   10 * time.Second,
@@ -157,6 +162,7 @@ var specKeys = []key[Spec]{
 	{"state_dir", now, func(d *decoder, v value, s *Spec) { s.StateDir = d.path(v) }},
 	{"default_auth", now, func(d *decoder, v value, s *Spec) { a := d.auth(v); s.DefaultAuth = &a }},
 	{"trusted_proxies", now, func(d *decoder, v value, s *Spec) { s.TrustedProxies = d.prefixes(v) }},
+	{"via", now, func(d *decoder, v value, s *Spec) { s.Via = d.via(v) }},
 	{"listeners", must, func(d *decoder, v value, s *Spec) { s.Listeners = d.listeners(v) }},
 	{"admin", now, func(d *decoder, v value, s *Spec) { a := d.admin(v); s.Admin = &a }},
 	{"guards", now, func(d *decoder, v value, s *Spec) { readObject(d, v, guardKeys, &s.Guards) }},
@@ -184,15 +190,23 @@ var guardKeys = []key[Guards]{
 	{"header_fields", now, func(d *decoder, v value, g *Guards) { g.HeaderFields = d.positive(v) }},
 	{"body_bytes", now, func(d *decoder, v value, g *Guards) { g.BodyBytes = d.size(v) }},
 	{"connections", now, func(d *decoder, v value, g *Guards) { g.Connections = d.count(v) }},
-	{"connections_per_ip", now, func(d *decoder, v value, _ *Guards) { d.zeroOrLater(v, "connections_per_ip") }},
-	{"requests_per_connection", now, func(d *decoder, v value, _ *Guards) { d.zeroOrLater(v, "requests_per_connection") }},
+	{"connections_per_ip", now, func(d *decoder, v value, g *Guards) { g.ConnectionsPerIP = d.count(v) }},
+	{"requests_per_connection", now, func(d *decoder, v value, g *Guards) { g.RequestsPerConnection = d.count(v) }},
+	{"min_rate", now, func(d *decoder, v value, g *Guards) { g.MinRate = d.size(v) }},
 	{"half_close", now, func(d *decoder, v value, g *Guards) { g.HalfClose = d.choice(v, halfCloses) }},
 	{"underscores", now, func(d *decoder, v value, g *Guards) { g.Underscores = d.choice(v, underscores) }},
+	{"lenient_lf", now, func(d *decoder, v value, g *Guards) { g.LenientLF = d.boolean(v) }},
+	{"encoded_slash", now, func(d *decoder, v value, g *Guards) { g.EncodedSlash = d.choice(v, encodedSlashes) }},
+	{"double_slash", now, func(d *decoder, v value, g *Guards) { g.DoubleSlash = d.choice(v, doubleSlashes) }},
 }
 
 var halfCloses = []word{{HalfCloseAbort, now}, {HalfCloseServe, now}}
 
 var underscores = []word{{UnderscoresDrop, now}, {UnderscoresRefuse, now}, {UnderscoresPass, now}}
+
+var encodedSlashes = []word{{SlashKeep, now}, {SlashRefuse, now}}
+
+var doubleSlashes = []word{{SlashKeep, now}, {SlashMerge, now}}
 
 var timeoutKeys = []key[Timeouts]{
 	{"header", now, func(d *decoder, v value, t *Timeouts) { t.Header = d.duration(v) }},
@@ -218,11 +232,14 @@ func (d *decoder) version(v value) {
 	}
 }
 
-// zeroOrLater reads a number that only 0, no limit, is supported of.
-func (d *decoder) zeroOrLater(v value, name string) {
-	if d.count(v) != 0 {
-		d.later(v.pos, name)
+// via reads the name that weir puts into Via: a pseudonym is one token.
+func (d *decoder) via(v value) string {
+	s := d.text(v)
+	if s != "" && !isToken(s) {
+		d.fail(v.pos, "wants one word such as edge-1, not %q", s)
+		return ""
 	}
+	return s
 }
 
 func (d *decoder) output(v value) string {

@@ -1,11 +1,6 @@
 package config
 
-import (
-	"net"
-	"net/url"
-	"strings"
-	"time"
-)
+import "time"
 
 // Upstream is a set of endpoints that serve the same thing.
 type Upstream struct {
@@ -31,43 +26,6 @@ type Upstream struct {
 	ProxyProtocol  string       // ProxyProtocolOff, ProxyProtocolV1 or ProxyProtocolV2
 }
 
-// HealthCheck asks every endpoint by itself whether it can be used.
-type HealthCheck struct {
-	Pos                Pos
-	Path               string
-	Interval, Timeout  time.Duration
-	Healthy, Unhealthy int // answers in a row that change the state; 2xx and 3xx are healthy
-}
-
-// Ejection takes an endpoint that fails out of rotation for a time.
-type Ejection struct {
-	Pos                 Pos
-	ConsecutiveFailures int
-	For                 time.Duration // times the number of ejections in a row
-	Max                 float64       // fraction of the endpoints that may be out at once
-}
-
-// Queue holds requests above max_in_flight.
-type Queue struct {
-	Pos  Pos
-	Max  int
-	Wait time.Duration
-}
-
-// Retry repeats requests that failed, where that can do no harm.
-type Retry struct {
-	Pos     Pos
-	Retries int      // beyond the first try
-	On      []string // RetryConnect, RetryReset or a status: "502", "503", "504"
-	Ratio   float64  // of the requests of the last seconds that may be retries
-}
-
-// The words of Retry.On that are no status.
-const (
-	RetryConnect = "connect"
-	RetryReset   = "reset"
-)
-
 // The words of an upstream.
 const (
 	BalanceRoundRobin    = "round_robin"
@@ -80,37 +38,6 @@ const (
 	ProxyProtocolV1      = "v1"
 	ProxyProtocolV2      = "v2"
 )
-
-// Endpoint is one address of an upstream.
-type Endpoint struct {
-	Pos     Pos
-	Scheme  string // http or https
-	Address string // host:port, always with a port; the name alone where SRV is set
-	Weight  int    // 1 unless given
-	SRV     bool   // Address is the name of SRV records (RFC 2782) that list the endpoints
-}
-
-// Host returns the name or address of e without its port and brackets.
-func (e *Endpoint) Host() string {
-	host, _, _ := net.SplitHostPort(e.Address)
-	return host
-}
-
-// Breaker opens for an endpoint after so many failures in a row.
-type Breaker struct {
-	Pos                 Pos
-	ConsecutiveFailures int
-	OpenFor             time.Duration
-	HalfOpenRequests    int
-	Fallback            *Fallback // nil: 503 while the upstream is open
-}
-
-// Fallback is what happens instead while every endpoint's breaker is open. Exactly one of its fields is set.
-type Fallback struct {
-	Pos      Pos
-	Upstream string
-	Respond  *Respond
-}
 
 // UpstreamTimeouts are those of the upstream's side. 0 is none.
 type UpstreamTimeouts struct {
@@ -141,32 +68,36 @@ func (d *decoder) upstreams(v value) []Upstream {
 	for i, e := range entries {
 		u := &out[i]
 		*u = Upstream{
-			Pos:           e.pos,
-			Name:          e.name,
-			Balance:       BalanceRoundRobin,
-			Timeouts:      UpstreamTimeouts{Connect: 2 * time.Second, ResponseHeader: 30 * time.Second, Idle: time.Minute},
-			Keepalive:     Keepalive{MaxIdle: 256, IdleTimeout: time.Minute, MaxRequests: 1000},
-			Protocol:      ProtocolHTTP1,
-			ProxyProtocol: ProxyProtocolOff,
+			Pos:            e.pos,
+			Name:           e.name,
+			Resolve:        30 * time.Second,
+			Balance:        BalanceRoundRobin,
+			PanicThreshold: 0.5,
+			Timeouts:       UpstreamTimeouts{Connect: 2 * time.Second, ResponseHeader: 30 * time.Second, Idle: time.Minute},
+			Keepalive:      Keepalive{MaxIdle: 256, IdleTimeout: time.Minute, MaxRequests: 1000},
+			Protocol:       ProtocolHTTP1,
+			ProxyProtocol:  ProxyProtocolOff,
 		}
 		d.declare(upstreams, e.name)
 		readObject(d, e.value, upstreamKeys, u)
-		d.checkUpstream(u)
+		d.checkUpstream(e.value, u)
 	}
 	return out
 }
 
 var upstreamKeys = []key[Upstream]{
-	{"endpoints", must, func(d *decoder, v value, u *Upstream) { u.Endpoints = d.endpoints(v) }},
+	{"endpoints", must, func(d *decoder, v value, u *Upstream) { u.Endpoints, u.EndpointsFile = d.endpoints(v) }},
+	{"resolve", now, func(d *decoder, v value, u *Upstream) { u.Resolve = d.resolveInterval(v) }},
 	{"balance", now, func(d *decoder, v value, u *Upstream) { u.Balance = d.choice(v, balances) }},
-	{"hash", later, names[Upstream]("on")},
-	{"slow_start", later, nil},
-	{"health_check", later, names[Upstream]("path", "interval", "timeout", "healthy", "unhealthy")},
-	{"ejection", later, names[Upstream]("consecutive_failures", "for", "max")},
+	{"hash", now, func(d *decoder, v value, u *Upstream) { readObject(d, v, hashKeys, u) }},
+	{"slow_start", now, func(d *decoder, v value, u *Upstream) { u.SlowStart = d.duration(v) }},
+	{"health_check", now, func(d *decoder, v value, u *Upstream) { u.HealthCheck = d.healthCheck(v) }},
+	{"ejection", now, func(d *decoder, v value, u *Upstream) { u.Ejection = d.ejection(v) }},
+	{"panic_threshold", now, func(d *decoder, v value, u *Upstream) { u.PanicThreshold = d.fraction(v) }},
 	{"breaker", now, func(d *decoder, v value, u *Upstream) { u.Breaker = d.breaker(v) }},
 	{"max_in_flight", now, func(d *decoder, v value, u *Upstream) { u.MaxInFlight = d.count(v) }},
-	{"queue", later, names[Upstream]("max", "wait")},
-	{"retry", later, names[Upstream]("retries", "on", "ratio")},
+	{"queue", now, func(d *decoder, v value, u *Upstream) { u.Queue = d.queue(v) }},
+	{"retry", now, func(d *decoder, v value, u *Upstream) { u.Retry = d.retry(v) }},
 	{"timeouts", now, func(d *decoder, v value, u *Upstream) { readObject(d, v, upstreamTimeoutKeys, &u.Timeouts) }},
 	{"keepalive", now, func(d *decoder, v value, u *Upstream) { readObject(d, v, keepaliveKeys, &u.Keepalive) }},
 	{"tls", now, func(d *decoder, v value, u *Upstream) { u.TLS = d.upstreamTLS(v) }},
@@ -174,26 +105,17 @@ var upstreamKeys = []key[Upstream]{
 	{"proxy_protocol", now, func(d *decoder, v value, u *Upstream) { u.ProxyProtocol = d.choice(v, proxyProtocols) }},
 }
 
-var endpointKeys = []key[Endpoint]{
-	{"url", now, func(d *decoder, v value, e *Endpoint) { d.endpointURL(v, e) }},
-	{"weight", now, func(d *decoder, v value, e *Endpoint) { e.Weight = int(d.integer(v, 1, 1000)) }},
-	{"file", later, nil},
+var balances = []word{{BalanceRoundRobin, now}, {BalanceLeastRequests, now}, {BalanceRandom, now}, {BalanceHash, now}}
+
+var hashKeys = []key[Upstream]{
+	{"on", must, func(d *decoder, v value, u *Upstream) { u.HashOn = d.selector(v, hashSelectors) }},
 }
 
-var schemes = []word{{"http", now}, {"https", now}, {"srv+http", later}, {"srv+https", later}}
+var hashSelectors = []selectorForm{{SelectHeader, true, now}, {SelectCookie, true, now}, {SelectIP, false, now}}
 
-var balances = []word{{BalanceRoundRobin, now}, {"least_requests", later}, {"random", later}, {"hash", later}}
+var protocols = []word{{ProtocolHTTP1, now}, {ProtocolH2, now}}
 
-var protocols = []word{{ProtocolHTTP1, now}, {"h2", later}}
-
-var proxyProtocols = []word{{ProxyProtocolOff, now}, {"v1", later}, {"v2", later}}
-
-var breakerKeys = []key[Breaker]{
-	{"consecutive_failures", now, func(d *decoder, v value, b *Breaker) { b.ConsecutiveFailures = d.positive(v) }},
-	{"open_for", now, func(d *decoder, v value, b *Breaker) { b.OpenFor = d.positiveDuration(v) }},
-	{"half_open_requests", now, func(d *decoder, v value, b *Breaker) { b.HalfOpenRequests = d.positive(v) }},
-	{"fallback", later, names[Breaker]("upstream", "respond")},
-}
+var proxyProtocols = []word{{ProxyProtocolOff, now}, {ProxyProtocolV1, now}, {ProxyProtocolV2, now}}
 
 var upstreamTimeoutKeys = []key[UpstreamTimeouts]{
 	{"connect", now, func(d *decoder, v value, t *UpstreamTimeouts) { t.Connect = d.duration(v) }},
@@ -214,12 +136,6 @@ var upstreamTLSKeys = []key[UpstreamTLS]{
 	{"key", now, func(d *decoder, v value, t *UpstreamTLS) { t.Key = d.path(v) }},
 }
 
-func (d *decoder) breaker(v value) *Breaker {
-	b := &Breaker{Pos: v.pos, ConsecutiveFailures: 5, OpenFor: 30 * time.Second, HalfOpenRequests: 1}
-	readObject(d, v, breakerKeys, b)
-	return b
-}
-
 func (d *decoder) upstreamTLS(v value) *UpstreamTLS {
 	t := &UpstreamTLS{Pos: v.pos}
 	readObject(d, v, upstreamTLSKeys, t)
@@ -229,81 +145,37 @@ func (d *decoder) upstreamTLS(v value) *UpstreamTLS {
 	return t
 }
 
-func (d *decoder) endpoints(v value) []Endpoint {
-	if v.kind == object && v.has("file") {
-		var e Endpoint
-		readObject(d, v, endpointKeys, &e)
-		return nil
+// resolveInterval is at least a second: names are asked for over and over, and their servers belong to others, too.
+func (d *decoder) resolveInterval(v value) time.Duration {
+	before := len(d.problems.List)
+	t := d.duration(v)
+	if t < time.Second && len(d.problems.List) == before {
+		d.fail(v.pos, "wants at least 1s")
 	}
-	items := d.items(v)
-	if v.kind == list && len(items) == 0 {
-		d.fail(v.pos, "at least one endpoint is needed")
-	}
-	out := make([]Endpoint, len(items))
-	for i, item := range items {
-		e := &out[i]
-		*e = Endpoint{Pos: item.pos, Weight: 1}
-		if item.kind != object {
-			d.endpointURL(item, e)
-			continue
-		}
-		readObject(d, item, endpointKeys, e)
-		if !item.has("url") && !item.has("file") {
-			d.fail(item.pos, "the key %q is missing", "url")
-		}
-	}
-	return out
+	return t
 }
 
-func (d *decoder) endpointURL(v value, e *Endpoint) {
-	s := d.text(v)
-	if s == "" {
-		return
-	}
-	scheme, _, ok := strings.Cut(s, "://")
-	if !ok {
-		d.fail(v.pos, "wants a URL such as http://10.0.0.1:9000, not %q", s)
-		return
-	}
-	known := false
-	for _, w := range schemes {
-		if w.name == scheme && w.state == later {
-			d.later(v.pos, scheme)
-			return
-		}
-		known = known || w.name == scheme
-	}
-	u, err := url.Parse(s)
-	if err != nil || !known || u.Hostname() == "" || strings.ContainsAny(u.Hostname(), "%* ") {
-		d.fail(v.pos, "wants a URL such as http://10.0.0.1:9000 or https://example.com, not %q", s)
-		return
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[scheme]
-	}
-	if !isPort(port) || port == "0" {
-		d.fail(v.pos, "the port %q is not one", port)
-		return
-	}
-	if u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		d.fail(v.pos, "an endpoint is a scheme, a host and a port; a path goes into rewrite, credentials into headers")
-		return
-	}
-	e.Scheme, e.Address = scheme, net.JoinHostPort(strings.ToLower(u.Hostname()), port)
-}
-
-func (d *decoder) checkUpstream(u *Upstream) {
-	seen := map[string]bool{}
+// checkUpstream checks that the parts of an upstream go together.
+func (d *decoder) checkUpstream(v value, u *Upstream) {
+	d.checkTwice(u.Endpoints)
 	https := len(u.Endpoints) == 0
 	for _, e := range u.Endpoints {
 		https = https || e.Scheme != "http"
-		if e.Address != "" && seen[e.Address] {
-			d.fail(e.Pos, "the endpoint %s stands in the list twice; a weight gives it more", e.Address)
-		}
-		seen[e.Address] = true
 	}
 	if u.TLS != nil && !https {
 		d.warn(u.TLS.Pos, "tls is for https endpoints, and there is none here")
+	}
+	if u.Balance == BalanceHash && !v.has("hash") {
+		d.fail(d.at(v, "balance"), "balance: hash needs the key %q: hash: {on: \"header:x-session\"}, cookie:name or ip", "hash")
+	}
+	if v.has("hash") && u.Balance != BalanceHash && u.Balance != "" {
+		d.fail(d.at(v, "hash"), "hash is for balance: hash, and here it is %s", u.Balance)
+	}
+	if u.Queue != nil && u.MaxInFlight == 0 {
+		d.fail(u.Queue.Pos, "a queue needs max_in_flight above 0: what is above it waits")
+	}
+	// A connection that many clients share cannot begin with the name of one.
+	if u.Protocol == ProtocolH2 && u.ProxyProtocol != ProxyProtocolOff && u.ProxyProtocol != "" {
+		d.fail(d.at(v, "proxy_protocol"), "proxy_protocol is not possible with protocol: h2, whose connections clients share")
 	}
 }

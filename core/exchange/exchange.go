@@ -68,7 +68,6 @@ type Record struct {
 	Reason                               string // why a credential was refused, or what a filter said
 	Filter                               string // the filter that answered or failed
 	Fault                                fault.Kind
-	EndpointIndex                        int // of Endpoint among its upstream's; where Tries > 0
 	Tries                                int
 	UpstreamStatus                       int // of the upstream's answer, whatever filters made of it; 0 without one
 }

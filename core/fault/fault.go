@@ -46,6 +46,7 @@ const (
 	// Of the upstream.
 	BreakerOpen
 	UpstreamBusy
+	NoEndpoint
 	ConnectFailed
 	UpstreamReset
 	UpstreamTimeout
@@ -91,6 +92,7 @@ var traits = [kinds]struct {
 	LimitExceeded:      {"limit_exceeded", Client, 429, false, false},
 	BreakerOpen:        {"breaker_open", Upstream, 503, false, false},
 	UpstreamBusy:       {"upstream_busy", Upstream, 503, false, false},
+	NoEndpoint:         {"no_endpoint", Upstream, 503, false, false},
 	ConnectFailed:      {"connect_failed", Upstream, 502, true, true},
 	UpstreamReset:      {"upstream_reset", Upstream, 502, true, true},
 	UpstreamTimeout:    {"upstream_timeout", Upstream, 504, true, false},

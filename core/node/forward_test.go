@@ -240,7 +240,7 @@ func TestListenerHealth(t *testing.T) {
 		}
 	}
 	f("GET", "/health", `{"status":"healthy"}`, "application/json")
-	f("GET", "/health/ready", `{"status":"ready","checks":{"listeners":{"status":"ok"}}}`, "application/json")
+	f("GET", "/health/ready", `{"status":"ready","checks":{"listeners":{"status":"ok"},"upstreams":{"status":"ok"}}}`, "application/json")
 	f("HEAD", "/health", "", "application/json")
 	f("GET", "/healthy", "upstream", "text/plain")
 	f("GET", "/health/other", "upstream", "text/plain")

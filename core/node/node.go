@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +47,8 @@ type Node struct {
 	stderr *observe.Writer
 	lease  *observe.Lease
 
-	serving atomic.Bool // listeners are bound
+	serving   atomic.Bool // listeners are bound
+	upstreams atomic.Bool // all have been ready
 
 	mu     sync.Mutex // one reload, drain or close at a time
 	access *accessLog
@@ -74,7 +76,7 @@ func Start(o Options) (_ *Node, err error) {
 	if n.stderr, err = observe.OpenWriter(observe.WriterOptions{Output: "stderr", To: o.Log, Ordered: true}); err != nil {
 		return nil, err
 	}
-	if n.shared, err = newShared(o.Build, observe.NewLog(zerolog.DebugLevel, n.stderr).Hook(&n.level)); err != nil {
+	if n.shared, err = newShared(o.Build, observe.NewLog(zerolog.DebugLevel, n.stderr).Hook(&n.level), false); err != nil {
 		return nil, err
 	}
 	p, access, err := n.build(spec)
@@ -106,22 +108,26 @@ func (n *Node) logServing() {
 	e.Int("routes", len(n.spec.Routes)).Msg("serving")
 }
 
-// newShared makes what outlives every plan.
-func newShared(b observe.Build, log zerolog.Logger) (*plan.Shared, error) {
+// newShared makes what outlives every plan. Offline it asks for no names and endpoints.
+func newShared(b observe.Build, log zerolog.Logger, offline bool) (*plan.Shared, error) {
 	tokens, err := identity.NewCache(identity.CacheOptions{})
 	if err != nil {
 		return nil, err
 	}
+	metrics := observe.NewMetrics(b)
+	endpoints := upstream.NewRegistry(upstream.RegistryOptions{
+		Breaker: tellBreaker(log), Event: tellEndpoint(log), Meters: plan.EndpointMeters(metrics), Offline: offline,
+	})
 	return &plan.Shared{
-		Log: log, Upstreams: upstream.NewRegistry(tellBreaker(log)), Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
-		Metrics: observe.NewMetrics(b), Health: &observe.Health{},
+		Log: log, Upstreams: endpoints, Tokens: tokens, Counters: limit.NewStore(limit.Options{}),
+		Metrics: metrics, Health: &observe.Health{},
 	}, nil
 }
 
 // Check builds everything that spec asks for, without listening anywhere, and lets go of it again. The error is a
 // *config.Problems with all that is wrong.
 func Check(spec *config.Spec, kinds []filter.Kind) error {
-	shared, err := newShared(observe.Build{}, zerolog.Nop())
+	shared, err := newShared(observe.Build{}, zerolog.Nop(), true)
 	if err != nil {
 		return err
 	}
@@ -202,6 +208,7 @@ func (n *Node) gauges() {
 	n.lease.Connections("all", "open", func() float64 { open, _ := n.server.Connections(); return float64(open) })
 	n.lease.Connections("all", "refused", func() float64 { _, refused := n.server.Connections(); return float64(refused) })
 	n.shared.Health.Register("listeners", func() (bool, string) { return n.serving.Load(), "" })
+	n.shared.Health.Register("upstreams", n.upstreamsReady)
 }
 
 // Reload reads the configuration again and serves it. On an error nothing has changed. Exchanges under way end on the
@@ -258,6 +265,40 @@ func (n *Node) reload() error {
 		n.admin.SetToken(token)
 	}
 	return nil
+}
+
+// upstreamsReady reports whether every upstream has had an endpoint to send to. Once all had one, it stays true: neither a
+// failing upstream nor one that a reload has added is a reason to take the whole node out of service.
+func (n *Node) upstreamsReady() (ok bool, detail string) {
+	if n.upstreams.Load() {
+		return true, ""
+	}
+	var wait []string
+	for _, u := range n.server.Plan().Upstreams {
+		if !u.Ready() {
+			wait = append(wait, u.Name)
+		}
+	}
+	if len(wait) > 0 {
+		return false, "no usable endpoint as yet: " + strings.Join(wait, ", ")
+	}
+	n.upstreams.Store(true)
+	return true, ""
+}
+
+// tellEndpoint logs what happens to endpoints.
+func tellEndpoint(log zerolog.Logger) func(upstream.Event) {
+	return func(v upstream.Event) {
+		e := log.Info()
+		if v.Bad {
+			e = log.Warn()
+		}
+		e = e.Str("upstream", v.Upstream)
+		if v.Endpoint != "" {
+			e = e.Str("endpoint", v.Endpoint)
+		}
+		e.AnErr("reason", v.Err).Msg(v.Text)
+	}
 }
 
 // tellBreaker logs what breakers do: it is the first thing to know in an incident.

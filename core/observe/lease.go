@@ -40,10 +40,13 @@ type EndpointMetrics struct {
 }
 
 // Endpoint gives what counts for an endpoint. breaker tells its circuit breaker's state: 0 closed, 1 half-open, 2 open;
-// nil if it has none.
-func (l *Lease) Endpoint(upstream, endpoint string, breaker func() float64) *EndpointMetrics {
+// usable whether it is healthy and not ejected: 1, or 0. Either may be nil.
+func (l *Lease) Endpoint(upstream, endpoint string, breaker, usable func() float64) *EndpointMetrics {
 	if breaker != nil {
 		hold(l, l.m.breaker.Acquire(breaker, upstream, endpoint))
+	}
+	if usable != nil {
+		hold(l, l.m.usable.Acquire(usable, upstream, endpoint))
 	}
 	return acquire(l, &l.m.endpoints, upstream+"\x00"+endpoint, func() *EndpointMetrics {
 		return &EndpointMetrics{
@@ -58,6 +61,11 @@ func (l *Lease) Endpoint(upstream, endpoint string, breaker func() float64) *End
 // Retries makes count the answer for the retries to an upstream.
 func (l *Lease) Retries(upstream string, count func() float64) {
 	hold(l, l.m.retries.Acquire(count, upstream))
+}
+
+// Upstream makes panics the answer to whether an upstream has so few usable endpoints that all are used: 1, or 0.
+func (l *Lease) Upstream(name string, panics func() float64) {
+	hold(l, l.m.panics.Acquire(panics, name))
 }
 
 // Release is for the lease.

@@ -26,6 +26,8 @@ type Metrics struct {
 	bytes        metric.Counters
 	limited      metric.Counters
 	breaker      metric.Callbacks
+	usable       metric.Callbacks
+	panics       metric.Callbacks
 	tries        metric.Counters
 	tryErrors    metric.Counters
 	retries      metric.Callbacks
@@ -64,6 +66,8 @@ func NewMetrics(b Build) *Metrics {
 		bytes:        r.Counters("weir_http_bytes_total", "Body bytes from (in) and to (out) clients.", "route", "direction"),
 		limited:      r.Counters("rate_limit_exceeded_total", "Requests that a limit refused.", "route", "rule"),
 		breaker:      r.Gauges("circuit_breaker_state", "0 closed, 1 half-open, 2 open.", "upstream", "endpoint"),
+		usable:       r.Gauges("weir_upstream_endpoint_usable", "1 if an endpoint is healthy and not ejected.", "upstream", "endpoint"),
+		panics:       r.Gauges("weir_upstream_panic", "1 while too few endpoints are usable and all are used.", "upstream"),
 		tries:        r.Counters("weir_upstream_requests_total", "Requests sent to an endpoint, retries included.", "upstream", "endpoint"),
 		tryErrors:    r.Counters("weir_upstream_errors_total", "Requests to an endpoint that failed.", "upstream", "endpoint", "kind"),
 		retries:      r.CounterCallbacks("weir_upstream_retries_total", "Requests to an upstream that were sent once more after a failure.", "upstream"),

@@ -47,10 +47,10 @@ func TestNames(t *testing.T) {
 
 	l.Rule("chat", "per-ip").Inc()
 	l.Connections(":8080", "active", func() float64 { return 7 })
-	e := l.Endpoint("api", "10.0.0.1:9000", func() float64 { return 2 })
+	e := l.Endpoint("api", "10.0.0.1:9000", func() float64 { return 2 }, func() float64 { return 1 })
 	e.Requests.Add(4)
 	e.Errors.Inc(int(fault.UpstreamReset))
-	l.Endpoint("api", "plain", nil)
+	l.Endpoint("api", "plain", nil, nil)
 	f := l.Filter("tagger", FilterOptions{
 		Phases: []string{"request", "response"}, Kinds: []string{"trap"},
 		Instances: func() float64 { return 3 }, Memory: func() float64 { return 65536 },
@@ -125,13 +125,13 @@ func TestLeases(t *testing.T) {
 	old.Route("kept").Record(x)
 	late := old.Route("gone")
 	late.Record(x)
-	old.Endpoint("u", "e", nil).Errors.Inc(1)
+	old.Endpoint("u", "e", nil, nil).Errors.Inc(1)
 	gone := old.Filter("f", FilterOptions{})
 	gone.Calls.Inc(0)
 
 	next := m.Lease()
 	kept := next.Route("kept")
-	next.Endpoint("u", "e", nil)
+	next.Endpoint("u", "e", nil, nil)
 	old.Close()
 	old.Close()
 	kept.Record(x)

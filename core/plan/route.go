@@ -49,10 +49,9 @@ const (
 	OnResponse
 )
 
-// Upstream is an upstream and what counts for its endpoints, in their order.
+// Upstream is an upstream of the plan.
 type Upstream struct {
 	*upstream.Upstream
-	Metrics []*observe.EndpointMetrics
 }
 
 // Respond is an answer that is known beforehand.

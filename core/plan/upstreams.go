@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/observe"
 	"github.com/weirproxy/weir/core/upstream"
 )
 
@@ -29,22 +30,41 @@ func (b *builder) openUpstreams() {
 			continue
 		}
 		b.owns(u.Close)
-		b.upstreams[c.Name] = b.counted(u)
+		b.lease.Upstream(u.Name, func() float64 { return flag(u.Panics()) })
+		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
+		b.upstreams[c.Name] = &Upstream{Upstream: u}
 		b.plan.Upstreams = append(b.plan.Upstreams, b.upstreams[c.Name])
+	}
+	// Names are being resolved by now. The first requests should not be refused for want of that; but a name that can't
+	// be resolved must not hold up a start or a reload.
+	deadline := time.Now().Add(settleTime)
+	for _, u := range b.plan.Upstreams {
+		u.Settle(time.Until(deadline))
 	}
 }
 
-func (b *builder) counted(u *upstream.Upstream) *Upstream {
-	out := &Upstream{Upstream: u}
-	b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
-	for _, e := range u.Endpoints() {
+// settleTime is how long a plan waits for the names of its upstreams.
+const settleTime = time.Second
+
+// EndpointMeters makes m count what is sent to the endpoints of upstreams, whichever plan they are in; for an
+// upstream.Registry.
+func EndpointMeters(m *observe.Metrics) func(e *upstream.Endpoint) (upstream.Meters, func()) {
+	return func(e *upstream.Endpoint) (upstream.Meters, func()) {
 		var state func() float64
 		if e.Breaker != nil {
 			state = func() float64 { return float64(e.Breaker.State()) }
 		}
-		out.Metrics = append(out.Metrics, b.lease.Endpoint(u.Name, e.Name, state))
+		lease := m.Lease()
+		c := lease.Endpoint(e.Upstream, e.Name, state, func() float64 { return flag(e.Usable()) })
+		return upstream.Meters{Requests: c.Requests, Errors: c.Errors}, lease.Close
 	}
-	return out
+}
+
+func flag(on bool) float64 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
@@ -53,7 +73,6 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		Transport: upstream.Transport{
 			Connect: orNone(c.Timeouts.Connect), ResponseHeader: orNone(c.Timeouts.ResponseHeader), Idle: orNone(c.Timeouts.Idle),
 			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: orNone(c.Keepalive.IdleTimeout), MaxRequests: orNone(c.Keepalive.MaxRequests),
-			ProxyProtocol: proxyVersions[c.ProxyProtocol],
 		},
 	}
 	if br := c.Breaker; br != nil {
@@ -65,25 +84,68 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		o.Queue = upstream.QueueOptions{Max: q.Max, Wait: q.Wait}
 	}
 	o.Retry = retryOptions(c.Retry)
-	if c.Protocol == config.ProtocolH2 {
-		o.Transport.Protocol = upstream.HTTP2
+	o.Transport.Protocol, o.Transport.ProxyProtocol = protocols[c.Protocol], proxyVersions[c.ProxyProtocol]
+	o.Resolve, o.Balance, o.SlowStart, o.PanicThreshold = c.Resolve, balances[c.Balance], c.SlowStart, c.PanicThreshold
+	o.Hash = upstream.HashOn{Kind: hashKinds[c.HashOn.Kind], Name: c.HashOn.Name}
+	if h := c.HealthCheck; h != nil {
+		o.Health = &upstream.HealthOptions{
+			Path: h.Path, Interval: h.Interval, Timeout: h.Timeout, Healthy: h.Healthy, Unhealthy: h.Unhealthy,
+		}
 	}
-	for i := range c.Endpoints {
-		e := &c.Endpoints[i]
-		eo := upstream.EndpointOptions{Address: e.Address, Host: hostOf(e), Weight: e.Weight}
+	if e := c.Ejection; e != nil {
+		o.Ejection = &upstream.EjectionOptions{ConsecutiveFailures: e.ConsecutiveFailures, For: e.For, Max: e.Max}
+	}
+	// Also where no endpoint is https as yet: files and operators may name some, and a certificate that can't be read
+	// must not be found out then.
+	_, key, err := upstreamTLS(c.TLS, "")
+	if err != nil {
+		return o, err
+	}
+	o.File, o.ParseKey = c.EndpointsFile, key
+	o.Parse = func(name string, doc []byte) ([]upstream.EndpointOptions, error) {
+		list, err := config.ParseEndpoints(name, doc)
+		if err != nil {
+			return nil, err
+		}
+		return endpointOptions(list, c.TLS, c.Protocol)
+	}
+	o.Endpoints, err = endpointOptions(c.Endpoints, c.TLS, c.Protocol)
+	return o, err
+}
+
+var balances = map[string]upstream.Balance{
+	config.BalanceRoundRobin: upstream.BalanceRoundRobin, config.BalanceLeastRequests: upstream.BalanceLeastRequests,
+	config.BalanceRandom: upstream.BalanceRandom, config.BalanceHash: upstream.BalanceHash,
+}
+
+var hashKinds = map[config.SelectorKind]upstream.HashKind{
+	config.SelectHeader: upstream.HashHeader, config.SelectCookie: upstream.HashCookie, config.SelectIP: upstream.HashIP,
+}
+
+func endpointOptions(list []config.Endpoint, t *config.UpstreamTLS, protocol string) ([]upstream.EndpointOptions, error) {
+	out := make([]upstream.EndpointOptions, len(list))
+	for i := range list {
+		e, o := &list[i], &out[i]
+		*o = upstream.EndpointOptions{URL: e.Scheme + "://" + e.Address, Address: e.Address, SRV: e.SRV, Host: hostOf(e), Weight: e.Weight}
+		name := e.Host()
+		if e.SRV {
+			o.URL = "srv+" + o.URL
+			name = o.Host
+		}
 		if e.Scheme == "https" {
 			var err error
-			if eo.TLS, eo.TLSKey, err = upstreamTLS(c.TLS, e.Host()); err != nil {
-				return o, err
+			if o.TLS, o.TLSKey, err = upstreamTLS(t, name); err != nil {
+				return nil, err
 			}
-			if c.Protocol == config.ProtocolH2 {
-				eo.TLS.NextProtos = []string{"h2"}
+			if protocol == config.ProtocolH2 {
+				o.TLS.NextProtos = []string{"h2"}
 			}
 		}
-		o.Endpoints = append(o.Endpoints, eo)
 	}
-	return o, nil
+	return out, nil
 }
+
+var protocols = map[string]upstream.Protocol{config.ProtocolHTTP1: upstream.HTTP1, config.ProtocolH2: upstream.HTTP2}
 
 var proxyVersions = map[string]upstream.ProxyProtocol{
 	config.ProxyProtocolOff: upstream.ProxyOff, config.ProxyProtocolV1: upstream.ProxyV1, config.ProxyProtocolV2: upstream.ProxyV2,
@@ -116,8 +178,21 @@ func orNone[N int | time.Duration](n N) N {
 	return n
 }
 
-// hostOf is an endpoint's name as Host says it: without the port that its scheme has anyway (RFC 9110 §4.2.3).
+// hostOf is an endpoint's name as Host says it: without the port that its scheme has anyway (RFC 9110 §4.2.3). For SRV
+// records it is the domain that has the service, and so is the name in its certificate: the names in the records are what
+// whoever answers for DNS says (RFC 6125 §6.2.1).
 func hostOf(e *config.Endpoint) string {
+	if e.SRV {
+		host := e.Address
+		for strings.HasPrefix(host, "_") {
+			_, rest, ok := strings.Cut(host, ".")
+			if !ok {
+				break
+			}
+			host = rest
+		}
+		return host
+	}
 	if e.Scheme == "http" {
 		return strings.TrimSuffix(e.Address, ":80")
 	}

@@ -129,13 +129,6 @@ func (w *walk) end() (unpinned bool) {
 	x.Record.BytesIn = x.Request.Body.Read
 	x.Request.Method, x.Request.Path, x.Request.Query = w.method, w.path, w.query
 	w.rt.Metrics.Record(x)
-	if u := w.rt.Upstream; u != nil && x.Record.Tries > 0 {
-		m := u.Metrics[x.Record.EndpointIndex]
-		m.Requests.Inc()
-		if kind.Source() == fault.Upstream {
-			m.Errors.Inc(int(kind))
-		}
-	}
 	if log := w.p.AccessLog; log != nil {
 		log.Record(x)
 		if w.loose {

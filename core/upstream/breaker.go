@@ -110,6 +110,12 @@ func (b *Breaker) Options() BreakerOptions { return b.options }
 // State returns the present state. A breaker whose OpenFor is over stays open until the next Allow.
 func (b *Breaker) State() BreakerState { return stateOf(b.word.Load()) }
 
+// pass admits a request while b is closed, which needs no time. Where it refuses, Allow decides.
+func (b *Breaker) pass() (Ticket, bool) {
+	w := b.word.Load()
+	return Ticket{epoch: epochOf(w)}, stateOf(w) == BreakerClosed
+}
+
 // Allow decides on one request. Refusals take no lock as long as waiting is all there is to do.
 func (b *Breaker) Allow(now int64) (Ticket, bool) {
 	w := b.word.Load()

@@ -4,6 +4,8 @@ import (
 	"crypto/tls"
 	"sync/atomic"
 	"time"
+
+	"github.com/weirproxy/weir/core/metric"
 )
 
 // Transport is how endpoints of an upstream are connected to. It is part of an endpoint's meaning: another transport is
@@ -45,28 +47,40 @@ func orDefault[N int | time.Duration](n, v N) N {
 	return n
 }
 
-// EndpointOptions name one endpoint.
+// EndpointOptions name one endpoint as the configuration does: an address, or a name that stands for as many endpoints as
+// it has addresses.
 type EndpointOptions struct {
-	Address string // host:port, or unix:/path
+	URL     string // as the operator knows it; "" is made of Address
+	Address string // host:port, or unix:/path; the name alone where SRV is set
+	SRV     bool   // Address is the name of SRV records (RFC 2782)
 	Host    string // what Host says when the route asks for the upstream's own name
-	Weight  int    // 1 without
+	Weight  int    // 1 without; of every address that a name has
 	TLS     *tls.Config
 	TLSKey  string // tells TLS configurations apart over reloads
+
+	label string // the endpoint's name, if it is not Address
 }
 
 // Endpoint is one address of an upstream with its idle connections and its breaker. It is shared by all plans that name
 // it, and safe for concurrent use.
 type Endpoint struct {
-	Name    string // address as configured, for logs and metrics
-	Host    []byte
-	Breaker *Breaker // nil without
+	Name     string // host:port as configured, with the address if that is a name; for logs and metrics
+	Upstream string // the name of the upstream
+	Host     []byte
+	Breaker  *Breaker // nil without
 
 	options   EndpointOptions
 	transport Transport
 	key       string
-	upstream  string
 	refs      int          // guarded by the Registry
 	told      BreakerState // of the Registry's goroutine
+	meters    Meters
+	gone      func() // what meters' owner wants to hear; or nil
+
+	inFlight  atomic.Int64
+	streak    atomic.Int32 // failures since the last success
+	recovered atomic.Bool  // the breaker has closed again; for the group
+	usable    atomic.Bool  // as the newest group sees it
 
 	requests, failures, opened atomic.Int64
 
@@ -74,15 +88,16 @@ type Endpoint struct {
 	h2    streams
 }
 
+// Meters counts what is sent to an endpoint: tries, and those that failed by their fault.Kind. nil ones count nothing.
+type Meters struct {
+	Requests *metric.Counter
+	Errors   *metric.Indexed
+}
+
 // Stats counts requests sent, those of them that failed by the endpoint's fault, and connections opened.
 func (e *Endpoint) Stats() (requests, failures, opened int64) {
 	return e.requests.Load(), e.failures.Load(), e.opened.Load()
 }
 
-// allow asks the breaker, if there is one.
-func (e *Endpoint) allow(now int64) (Ticket, bool) {
-	if e.Breaker == nil {
-		return Ticket{}, true
-	}
-	return e.Breaker.Allow(now)
-}
+// Usable reports whether requests are sent to e, its breaker aside: it is healthy and not ejected.
+func (e *Endpoint) Usable() bool { return e.usable.Load() }

@@ -240,7 +240,7 @@ func TestAmplification(t *testing.T) {
 			u.Send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
 		}
 	})
-	r := upstream.NewRegistry(nil)
+	r := upstream.NewRegistry(upstream.RegistryOptions{})
 	defer r.Close()
 	u := reopen(t, r, upstream.Options{Retry: all(3)}, s.Address())
 	n := int64(size(1000, 60_000))

@@ -157,7 +157,7 @@ func lines(h *exchange.Header) string {
 // open makes an upstream, with a registry of its own, that ends with the test.
 func open(t testing.TB, o upstream.Options, addresses ...string) *upstream.Upstream {
 	t.Helper()
-	r := upstream.NewRegistry(nil)
+	r := upstream.NewRegistry(upstream.RegistryOptions{})
 	u := reopen(t, r, o, addresses...)
 	t.Cleanup(func() {
 		_ = u.Close()

@@ -4,17 +4,34 @@ package upstream
 
 import (
 	"errors"
-	"sync/atomic"
+	"fmt"
+	"time"
 
-	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 )
 
 // Options name one upstream.
 type Options struct {
-	Name        string
-	Endpoints   []EndpointOptions
+	Name      string
+	Endpoints []EndpointOptions
+
+	// File lists endpoints, besides Endpoints, and is read again when it changes; "" is none. It needs Parse.
+	File string
+	// Parse reads a list of endpoints in the form that it has in the configuration: the content of File, or what the
+	// operator sets. name is for its errors. ParseKey tells what it adds, such as TLS, apart over reloads. nil: the
+	// endpoints are Endpoints and can't be set.
+	Parse    func(name string, doc []byte) ([]EndpointOptions, error)
+	ParseKey string
+
+	Resolve        time.Duration // how often names are resolved anew; 30 s
+	Balance        Balance
+	Hash           HashOn        // of BalanceHash
+	SlowStart      time.Duration // over which a new or recovered endpoint gets its full share; 0: at once
+	Health         *HealthOptions
+	Ejection       *EjectionOptions
+	PanicThreshold float64 // fraction of the endpoints that must be usable, else all are used; 0: never
+
 	Transport   Transport
 	Breaker     *BreakerOptions // nil: no breaker
 	MaxInFlight int64           // 0: no limit
@@ -22,50 +39,73 @@ type Options struct {
 	Retry       *RetryOptions   // nil: no retries
 }
 
-// Upstream is a set of endpoints that one plan names. Safe for concurrent use until Close.
+// Upstream is a set of endpoints that one plan names. Safe for concurrent use until Close; what was picked before is used
+// and given back after it, too.
 type Upstream struct {
 	Name string
 
-	registry  *Registry
-	endpoints []*Endpoint
-	turns     []uint16 // indices into endpoints, each as often as its weight, spread evenly
-	next      atomic.Uint32
-	flight    *flight
-	max       int64
-	queue     QueueOptions
-	retry     *RetryOptions
-	limits    transportLimits
+	registry *Registry
+	group    *group
+	flight   *flight
+	max      int64
+	queue    QueueOptions
+	retry    *RetryOptions
+	limits   transportLimits
 }
 
-var errOpen = fault.New(fault.BreakerOpen, "every endpoint's breaker is open")
+var (
+	errOpen     = fault.New(fault.BreakerOpen, "every endpoint's breaker is open")
+	errUnknown  = fault.New(fault.NoEndpoint, "no endpoint is known yet: names have not been resolved")
+	errUnusable = fault.New(fault.NoEndpoint, "no endpoint is healthy")
+)
 
-// Open builds an upstream on what the registry still holds of it. The caller closes it.
+// Open builds an upstream on what the registry still holds of it. It waits for nothing: until the names among the endpoints
+// have been resolved there may be none; see [Upstream.Settle]. The caller closes it.
 func Open(r *Registry, o Options) (*Upstream, error) {
-	if len(o.Endpoints) == 0 {
+	if len(o.Endpoints) == 0 && o.File == "" {
 		return nil, errors.New("no endpoints")
 	}
-	t := o.Transport.withDefaults()
-	u := &Upstream{Name: o.Name, registry: r, flight: r.flight(o.Name), max: o.MaxInFlight, limits: limitsOf(t), queue: o.Queue, retry: o.Retry}
-	weights := make([]int, len(o.Endpoints))
-	for i, e := range o.Endpoints {
-		u.endpoints = append(u.endpoints, r.endpoint(o.Name, e, t, o.Breaker))
-		weights[i] = max(e.Weight, 1)
+	if len(o.Endpoints) > maxEndpoints {
+		return nil, fmt.Errorf("%d endpoints; at most %d are possible", len(o.Endpoints), maxEndpoints)
 	}
-	u.turns = spread(weights)
-	return u, nil
+	o.Transport = o.Transport.withDefaults()
+	g, err := r.open(o.withDefaults())
+	if err != nil {
+		return nil, err
+	}
+	return &Upstream{
+		Name: o.Name, registry: r, group: g, flight: r.flight(o.Name), max: o.MaxInFlight, queue: o.Queue, retry: o.Retry,
+		limits: limitsOf(o.Transport),
+	}, nil
 }
 
 // Close lets go of the endpoints. Calls under way end on their own.
 func (u *Upstream) Close() error {
-	for _, e := range u.endpoints {
-		u.registry.drop(e)
-	}
+	u.registry.leave(u.group)
 	u.registry.land(u.Name, u.flight)
 	return nil
 }
 
-// Endpoints lists the endpoints in the order of the configuration.
-func (u *Upstream) Endpoints() []*Endpoint { return u.endpoints }
+// Settle waits until every name has been asked for once, whatever came of it, but no longer than most.
+func (u *Upstream) Settle(most time.Duration) {
+	t := time.NewTimer(most)
+	defer t.Stop()
+	select {
+	case <-u.group.settled:
+	case <-t.C:
+	}
+}
+
+// Ready reports whether u has had an endpoint that requests can be sent to, and that has passed a health check if it is
+// checked. It stays ready when it loses all of them: that is no reason to take the whole node out of service.
+func (u *Upstream) Ready() bool { return u.group.ready.Load() }
+
+// Endpoints lists the endpoints of the moment, usable or not: in the order of the configuration, and of addresses where
+// one name has several.
+func (u *Upstream) Endpoints() []*Endpoint { return u.group.set.Load().all }
+
+// Panics reports whether so few endpoints are usable that health and ejection are not looked at.
+func (u *Upstream) Panics() bool { return u.group.set.Load().panics }
 
 // Retries counts the retries that were made to upstreams of this name.
 func (u *Upstream) Retries() int64 { return u.flight.retried.Load() }
@@ -76,75 +116,54 @@ func (u *Upstream) InFlight() int { return int(u.flight.n.Load()) }
 // Waiting is how many are in the queue.
 func (u *Upstream) Waiting() int { return int(u.flight.waiting.Load()) }
 
-// pick takes the next turn's endpoint, or the first after it whose breaker lets a request through. not, if it is not nil,
-// is taken only if there is no other.
+// pick chooses the endpoint for one try at x. not is the endpoint that has just failed it, nil at the first try: it is taken
+// again only if no other can be. Every pick that succeeds is followed by exactly one done. It takes no lock and
+// allocates nothing.
 func (u *Upstream) pick(x *exchange.Exchange, not *Endpoint) (*Endpoint, Ticket, error) {
-	now := clock.Nano()
-	next := u.next.Load()
-	if not == nil { // a retry takes no turn, or the first tries of two would all go to one of two endpoints
-		next = u.next.Add(1) - 1
+	g := u.group
+	s := g.set.Load()
+	if len(s.turns) == 0 {
+		return nil, Ticket{}, s.nobody()
 	}
-	turn := next % uint32(len(u.turns)) // as an int it would be negative where those have 32 bits
-	first := int(u.turns[turn])
-	last := -1
-	for i := range u.endpoints {
-		n := (first + i) % len(u.endpoints)
-		e := u.endpoints[n]
-		if e == not {
-			last = n
-			continue
-		}
-		if t, ok := e.allow(now); ok {
-			x.Record.EndpointIndex = n
-			return e, t, nil
-		}
+	e, t := s.pick(g, x, not)
+	if e == nil && not != nil {
+		e, t = s.pick(g, x, nil)
 	}
-	if last >= 0 {
-		if t, ok := not.allow(now); ok {
-			x.Record.EndpointIndex = last
-			return not, t, nil
-		}
+	if e == nil {
+		return nil, Ticket{}, errOpen
 	}
-	return nil, Ticket{}, errOpen
+	return e, t, nil
 }
 
-// done ends the try that e was picked for: once for every pick, however it went. how is what the endpoint's breaker learns of
-// it, kind what went wrong.
-func (u *Upstream) done(e *Endpoint, t Ticket, how Outcome, _ fault.Kind, now int64) {
-	if how == OutcomeFailure {
+// done ends the try that e was picked for, however it went: how is what the endpoint's breaker learns of it, kind what went
+// wrong. One that was not sent is neutral and of no kind.
+func (u *Upstream) done(e *Endpoint, t Ticket, how Outcome, kind fault.Kind, now int64) {
+	g := u.group
+	e.inFlight.Add(-1)
+	if how != OutcomeNeutral || kind != fault.None {
+		e.meters.Requests.Inc()
+	}
+	if kind.Source() == fault.Upstream {
+		e.meters.Errors.Inc(int(kind))
+	}
+	switch how {
+	case OutcomeFailure:
 		e.failures.Add(1)
-	}
-	if e.Breaker != nil {
-		e.Breaker.Done(t, how, now)
-	}
-}
-
-// spread lays out turns so that endpoint i has weights[i] of them and no endpoint's turns are bunched (the smooth
-// weighted order that nginx made common).
-func spread(weights []int) []uint16 {
-	total := 0
-	for _, w := range weights {
-		total += w
-	}
-	for total > 4096 {
-		total = 0
-		for i := range weights {
-			weights[i] = max(weights[i]/2, 1)
-			total += weights[i]
+		n := e.streak.Add(1)
+		if o := g.o.Ejection; o != nil && n%int32(o.ConsecutiveFailures) == 0 {
+			g.kick()
+		}
+	case OutcomeSuccess:
+		if e.streak.Load() != 0 {
+			e.streak.Store(0)
 		}
 	}
-	current := make([]int, len(weights))
-	turns := make([]uint16, 0, total)
-	for range total {
-		best := 0
-		for i, w := range weights {
-			current[i] += w
-			if current[i] > current[best] {
-				best = i
-			}
-		}
-		current[best] -= total
-		turns = append(turns, uint16(best))
+	if e.Breaker == nil {
+		return
 	}
-	return turns
+	e.Breaker.Done(t, how, now)
+	if t.probe && g.o.SlowStart > 0 && e.Breaker.State() == BreakerClosed {
+		e.recovered.Store(true)
+		g.kick()
+	}
 }
