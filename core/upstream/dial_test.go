@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/pires/go-proxyproto"
-	"golang.org/x/net/http2"
 
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
@@ -132,7 +131,7 @@ func TestDialEnds(t *testing.T) {
 
 // Health checks speak what requests are sent in: HTTP/2, or behind a PROXY header that names nobody.
 func TestChecksSpeakTheProtocol(t *testing.T) {
-	h2 := startH2C(t, &http2.Server{}, func(w http.ResponseWriter, r *http.Request) {
+	h2 := startH2C(t, 0, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != "/health" || r.Header.Get("User-Agent") != "weir-health-check" || r.Host != "api.test" {
 			w.WriteHeader(500)
 		}
