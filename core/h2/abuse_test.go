@@ -52,7 +52,7 @@ func newCalmRig(t *testing.T) *rig {
 	s := Settings{Control: 200, Resets: 50, Calmed: metric.NewCounter()}
 	r := start(t, &rig{set: s, handle: func(x *exchange.Exchange, err error) {
 		if err == nil {
-			_, err = drain(x)
+			_, _ = drain(x)
 		}
 		reply(x, 200, "")
 	}})
@@ -224,9 +224,9 @@ func TestDribble(t *testing.T) {
 // TestZeroWindow: who grants no window while an answer waits is cut, and nobody else.
 func TestZeroWindow(t *testing.T) {
 	errs := make(chan error, 1)
-	r := start(t, &rig{patient: 50 * time.Millisecond, handle: func(x *exchange.Exchange, err error) {
+	r := start(t, &rig{patient: 50 * time.Millisecond, handle: func(x *exchange.Exchange, _ error) {
 		x.Response.Status = 200
-		err = x.Down.WriteHead(x, -1)
+		err := x.Down.WriteHead(x, -1)
 		if err == nil && string(x.Request.Path) == "/body" {
 			err = x.Down.WriteBody([]byte("x"), true)
 			errs <- err

@@ -15,6 +15,8 @@ import (
 type answer struct {
 	left  int64 // bytes still owed of a body of known length; -1 if not known
 	muted bool  // the answer has no body on the wire
+
+	tunnel bool
 }
 
 var (
@@ -46,15 +48,17 @@ func (s *Stream) proceed() {
 	c.kick()
 }
 
-// WriteHead is exchange.Downstream's.
+// WriteHead is exchange.Downstream's. A 101 becomes the 200 that extended CONNECT wants.
 func (s *Stream) WriteHead(x *exchange.Exchange, length int64) error {
 	r := &x.Response
 	if s.aborted.Load() && fault.KindOf(x.Cause()) == fault.ExchangeTimeout {
 		s.aborted.Store(false) // the one cause of which the client is told
 	}
+	if x.Sent = true; r.Status == 101 && s.connect {
+		return s.accept(x)
+	}
 	head := string(x.Request.Method) == "HEAD"
 	s.answer = answer{left: length, muted: wire.Bodiless(r.Status) || head}
-	x.Sent = true
 	switch {
 	case r.Status == 204 || r.Status < 200:
 		length = -1
@@ -121,12 +125,10 @@ func (s *Stream) Finish(trailer *exchange.Header) error {
 // Abort is exchange.Downstream's: it resets this stream (INTERNAL_ERROR) and no other.
 func (s *Stream) Abort() {
 	s.c.mu.Lock()
+	s.handle = exchange.Handle{} // the exchange knows
 	s.cut(http2.ErrCodeInternal)
 	s.c.mu.Unlock()
 }
-
-// Tunnel is exchange.Downstream's.
-func (s *Stream) Tunnel() (exchange.Pipe, []byte, error) { return nil, nil, errTunnel }
 
 // status writes the pseudo-field of an answer.
 func (e *encoder) status(status int) {

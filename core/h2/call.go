@@ -112,7 +112,9 @@ func (k *Call) encode(r *exchange.Request, host []byte, secure bool, length int6
 	} else {
 		e.static(":scheme", "http")
 	}
-	e.visible(nameAuthority, host)
+	if len(host) > 0 {
+		e.visible(nameAuthority, host)
+	}
 	e.visible(namePath, r.Target)
 	e.header(&r.Header)
 	if r.Trailers {
@@ -284,8 +286,9 @@ func (k *Call) Close() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	k.cut(http2.ErrCodeCancel)
-	v.refund(k.stream.close())
-	v.kick()
+	if v.refund(k.stream.close()) {
+		v.kick()
+	}
 	k.imu.Lock()
 	for _, h := range k.heads {
 		releaseSection(h)

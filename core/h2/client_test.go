@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
@@ -93,7 +91,7 @@ func readAll(x *exchange.Exchange) ([]byte, error) {
 }
 
 func TestClientGet(t *testing.T) {
-	ln := upstream(t, &http2.Server{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ln := upstream(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Saw", r.Method+" "+r.Host+" "+r.URL.String()+" "+r.Header.Get("X-A")+" "+r.Header.Get("Te"))
 		w.WriteHeader(201)
 		io.WriteString(w, "hello")
@@ -120,7 +118,7 @@ func TestClientGet(t *testing.T) {
 }
 
 func TestClientEcho(t *testing.T) {
-	ln := upstream(t, &http2.Server{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ln := upstream(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Trailer", "X-Announced")
 		n, err := io.Copy(w, r.Body)
 		w.Header().Set("X-Announced", r.Header.Get("X-A"))
@@ -150,7 +148,7 @@ func TestClientEcho(t *testing.T) {
 }
 
 func TestClientInterim(t *testing.T) {
-	ln := upstream(t, &http2.Server{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ln := upstream(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Link", "</a>; rel=preload")
 		w.WriteHeader(103)
 		w.WriteHeader(204)
@@ -173,7 +171,7 @@ func TestClientInterim(t *testing.T) {
 // TestClientCancel: Link.Abort frees who waits, Close resets the stream, and the connection goes on.
 func TestClientCancel(t *testing.T) {
 	gone := make(chan struct{}, 1)
-	ln := upstream(t, &http2.Server{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ln := upstream(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hang" {
 			<-r.Context().Done()
 			gone <- struct{}{}
@@ -211,7 +209,7 @@ func TestClientCancel(t *testing.T) {
 
 // TestClientEarlyAnswer: the answer may come while the body is still being sent.
 func TestClientEarlyAnswer(t *testing.T) {
-	ln := upstream(t, &http2.Server{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ln := upstream(t, 0, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(413)
 		io.WriteString(w, strings.Repeat("x", 100))
 	}))
@@ -226,7 +224,7 @@ func TestClientEarlyAnswer(t *testing.T) {
 
 func TestClientFull(t *testing.T) {
 	hang := make(chan struct{})
-	ln := upstream(t, &http2.Server{MaxConcurrentStreams: 2}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	ln := upstream(t, 2, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hang" {
 			<-hang
 		}

@@ -12,7 +12,6 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
-	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wire"
 )
 
@@ -308,100 +307,12 @@ func (c *conn) drop(s *stream, f *fault.Fault) {
 	}
 }
 
-// kill ends the connection for everybody on it, who get f; the first reason stays. mu is held.
-func (c *conn) kill(err error, f *fault.Fault) {
-	if c.err != nil {
-		return
-	}
-	c.err = err
-	for _, s := range c.streams {
-		c.drop(s, f)
-	}
-}
-
-// sever is kill at once, whatever is still to be written. mu is held.
-func (c *conn) sever(err error, f *fault.Fault) {
-	c.kill(err, f)
-	c.nc.Abort()
-}
-
-// spend takes n from what the peer may send without use.
-func (c *conn) spend(n int) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.spendLocked(n)
-}
-
-func (c *conn) spendLocked(n int) error {
-	if !c.calm.spend(n) {
-		return c.flooded("too many frames that carry nothing")
-	}
-	return nil
-}
-
-func (c *conn) flood(text string) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.flooded(text)
-}
-
-func (c *conn) flooded(text string) error {
-	c.set.Calmed.Inc()
-	return &Error{Code: http2.ErrCodeEnhanceYourCalm, Text: text}
-}
-
-// lingerTime is how long a peer may take to read the last that it is told.
-const lingerTime = 2 * time.Second
-
-// bye ends and closes the connection, for the reason that read gave: the streams on it get f, the peer is told, and has time to read it:
-// closing a socket that holds unread bytes would reset it and throw away what was sent.
-func (c *conn) bye(err error, last uint32, f *fault.Fault) {
-	_ = c.nc.Net().SetWriteDeadline(time.Now().Add(lingerTime)) // of whoever writes
-	c.mu.Lock()
-	c.await()
-	var breach *Error
-	ours := errors.As(err, &breach) && !breach.Peer
-	proper := ours || err == errIdle || err == errEnding
-	if ours {
-		_ = c.fr.WriteGoAway(last, breach.Code, nil)
-	} else if err == errIdle {
-		_ = c.fr.WriteGoAway(last, http2.ErrCodeNo, nil)
-	}
-	c.kill(err, f)
-	p := c.out
-	c.out = nil
-	c.mu.Unlock()
-	if proper && len(p) > 0 {
-		c.nc.WriteBy(clock.Nano(), lingerTime)
-		_, werr := c.nc.Write(p)
-		proper = werr == nil
-	}
-	pool.Release(p)
-	c.in.release()
-	releaseSection(c.head.sec)
-	if proper && c.side == wire.FromClient {
-		c.linger()
-	}
-	_ = c.nc.Close()
-}
-
-func (c *conn) linger() {
-	_ = c.nc.CloseWrite()
-	nc := c.nc.Net()
-	_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
-	buf := pool.Acquire(pool.Medium)
-	for !c.nc.Aborted() {
-		if _, err := nc.Read(buf); err != nil {
-			break
-		}
-	}
-	pool.Release(buf)
-}
-
 // settle lets others write what the reading goroutine has left to be written.
 func (c *conn) settle() {
 	c.mu.Lock()
-	c.kick()
+	if c.control > 0 { // heads and bodies that lie there will be flushed by those who put them there
+		c.kick()
+	}
 	c.mu.Unlock()
 }
 
@@ -447,56 +358,3 @@ func sooner(a, b int64) int64 {
 	}
 	return a
 }
-
-// closedRing remembers the last streams that were closed, and which of them we reset: the peer may not know it yet, and what
-// it has sent on them is no error (RFC 9113 §5.4.2).
-type closedRing struct {
-	ids  [128]uint32 // id<<1 | ours; an id has 31 bits
-	next int
-}
-
-func (r *closedRing) add(id uint32, ours bool) {
-	v := id << 1
-	if ours {
-		v |= 1
-	}
-	r.ids[r.next] = v
-	r.next = (r.next + 1) % len(r.ids)
-}
-
-// find reports whether the stream is one of them, and whether we reset it.
-func (r *closedRing) find(id uint32) (known, ours bool) {
-	for _, v := range r.ids {
-		if v>>1 == id {
-			return true, v&1 != 0
-		}
-	}
-	return false, false
-}
-
-// budget is what a peer may spend at once; a tenth of it comes back each second.
-type budget struct {
-	left, most int64 // thousandths
-	since      int64
-}
-
-func newBudget(n int) budget {
-	return budget{left: int64(n) * 1000, most: int64(n) * 1000, since: clock.Nano()}
-}
-
-func (b *budget) spend(n int) bool {
-	if b.left < b.most {
-		now := clock.Nano()
-		if ms := (now - b.since) / int64(time.Millisecond); ms > 0 {
-			b.left = min(b.most, b.left+min(ms, 10_000)*b.most/10_000)
-			b.since += ms * int64(time.Millisecond)
-		}
-	} else {
-		b.since = clock.Nano()
-	}
-	b.left -= int64(n) * 1000
-	return b.left >= 0
-}
-
-// earn gives back for what was of use.
-func (b *budget) earn(n int) { b.left = min(b.most, b.left+int64(n)*1000) }

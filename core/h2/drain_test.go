@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -120,15 +121,14 @@ func TestDrainWithoutLoss(t *testing.T) {
 			}
 		})
 	}
-	for told, at := 0, int64(0); told < 20; {
-		if n := done.Load(); n < at+50 {
-			time.Sleep(time.Millisecond)
-			continue
+	for range 20 {
+		for at := done.Load(); done.Load() < at+50 && !t.Failed(); {
+			runtime.Gosched()
 		}
-		at = done.Load()
 		r.mu.Lock()
-		r.servers[len(r.servers)-1].GoAway()
-		told = len(r.servers)
+		for _, v := range r.servers {
+			v.GoAway()
+		}
 		r.mu.Unlock()
 	}
 	close(stop)
@@ -217,7 +217,8 @@ func TestTLS(t *testing.T) {
 		secure <- string(x.Request.Host)
 		echo(x, err)
 	}})
-	tr := &http2.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	tr := &http.Transport{Protocols: new(http.Protocols), TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
+	tr.Protocols.SetHTTP2(true)
 	defer tr.CloseIdleConnections()
 	c := &http.Client{Transport: tr}
 	for range 3 {

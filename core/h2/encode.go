@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bytes"
 	"hash/maphash"
 	"strings"
 	"unsafe"
@@ -101,8 +102,8 @@ func (e *encoder) header(h *exchange.Header) {
 		if f.ID != exchange.Other && (f.ID.HopByHop() || f.ID == exchange.Host) {
 			continue
 		}
-		if name, ok := e.name(f.Name); ok && cleanValue(f.Value) {
-			e.field(name, f.Value, f.ID)
+		if name, ok := e.name(f.Name); ok && exchange.CleanValue(f.Value) {
+			e.field(name, bytes.Trim(f.Value, " \t"), f.ID)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"slices"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -12,7 +13,7 @@ import (
 type flow struct {
 	window  int64
 	queue   []*stream // have window of their own and wait for the connection's, or for room: in the order in which they came
-	waiting int       // streams within wait
+	waiters []*stream // that are within wait
 }
 
 // take waits until s may write DATA, and gives how many bytes of the n that it wants; n 0 asks for room in the buffer only.
@@ -55,13 +56,11 @@ func (s *stream) take(n int, by int64) (int, error) {
 			c.flush()
 			continue
 		}
-		s.waits = true
-		c.waiting++
+		c.waiters = append(c.waiters, s)
 		c.mu.Unlock()
 		ok := s.wake.wait(by)
 		c.mu.Lock()
-		c.waiting--
-		s.waits = false
+		c.waiters = without(c.waiters, s)
 		if !ok {
 			if err := s.writable(); err != nil {
 				return 0, err
@@ -76,27 +75,22 @@ func (s *stream) leaveQueue() {
 	c := s.c
 	if s.queued {
 		s.queued = false
-		for i, q := range c.queue {
-			if q == s {
-				c.queue = append(c.queue[:i], c.queue[i+1:]...)
-				break
-			}
-		}
+		c.queue = without(c.queue, s)
 	}
 	if len(c.queue) > 0 && c.window > 0 && len(c.out) < outRoom {
 		c.queue[0].wake.signal()
 	}
 }
 
-// roomAgain wakes those who wait for room.
+func without(all []*stream, s *stream) []*stream {
+	i := slices.Index(all, s)
+	return slices.Delete(all, i, i+1)
+}
+
+// roomAgain wakes those who wait: there is room, or there will never be.
 func (c *conn) roomAgain() {
-	if c.waiting == 0 {
-		return
-	}
-	for _, s := range c.streams {
-		if s.waits {
-			s.wake.signal()
-		}
+	for _, s := range c.waiters {
+		s.wake.signal()
 	}
 }
 

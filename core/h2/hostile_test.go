@@ -155,8 +155,8 @@ func TestHostileUpstream(t *testing.T) {
 	f("length of 304", "GET", fault.None, func(c *raw) { c.ask(1, true, ":status", "304", "content-length", "3") })
 	f("reset before", "GET", fault.UpstreamReset, func(c *raw) { c.WriteRSTStream(1, http2.ErrCodeInternal) })
 	f("reset within", "GET", fault.UpstreamReset, func(c *raw) { c.ask(1, false, ok()...); c.WriteRSTStream(1, http2.ErrCodeInternal) })
-	f("end before", "GET", fault.ResponseTruncated, func(c *raw) { c.nc.Close() })
-	f("end within", "GET", fault.ResponseTruncated, func(c *raw) { c.ask(1, false, ok()...); c.nc.Close() })
+	f("end before", "GET", fault.ResponseTruncated, func(c *raw) { _ = c.nc.(*net.TCPConn).CloseWrite() })
+	f("end within", "GET", fault.ResponseTruncated, func(c *raw) { c.ask(1, false, ok()...); _ = c.nc.(*net.TCPConn).CloseWrite() })
 	f("TCP reset", "GET", fault.UpstreamReset, func(c *raw) { _ = c.nc.(*net.TCPConn).SetLinger(0); c.nc.Close() })
 	// the connection
 	f("push", "GET", fault.BadResponse, func(c *raw) {
@@ -346,6 +346,63 @@ func TestClientSettings(t *testing.T) {
 	if _, err := v.Open(); err != ErrFull {
 		t.Error(err)
 	}
+}
+
+// TestUpstreamStuck: an upstream whose TCP takes nothing fails all calls after the write-idle time, those too that have only
+// been reserved.
+func TestUpstreamStuck(t *testing.T) {
+	ended := make(chan struct{})
+	ln := rawUpstream(t, func(c *raw) {
+		c.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow})
+		c.WriteWindowUpdate(0, maxWindow-minWindow)
+		<-ended
+	})
+	v := connect(t, ln, Settings{WriteIdle: 200 * time.Millisecond})
+	errs := make(chan error, 2)
+	first := make(chan struct{})
+	go func() {
+		k, _ := v.Open()
+		err := k.WriteHead(&request(t, "POST", "/").Request, host, false, -1)
+		close(first)
+		for err == nil {
+			err = k.WriteBody(make([]byte, 64<<10), true)
+		}
+		k.Close()
+		errs <- err
+	}()
+	<-first
+	go func() {
+		k, _ := v.Open()
+		x := request(t, "GET", "/")
+		var err error
+		for err == nil {
+			v.mu.Lock()
+			full := len(v.out) >= outRoom
+			v.mu.Unlock()
+			if full { // now it has to wait, before it has a number
+				if err = k.WriteHead(&x.Request, host, false, 0); err == nil {
+					err = k.ReadHead(x, &wire.Defaults, 0, 0)
+				}
+				break
+			}
+			if !v.Usable() {
+				err = ErrEnded
+			}
+		}
+		k.Close()
+		errs <- err
+	}()
+	for range 2 {
+		select {
+		case err := <-errs:
+			if fault.KindOf(err) != fault.UpstreamReset {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal("a call hangs")
+		}
+	}
+	close(ended)
 }
 
 // TestClientAbort: the cause is what those who wait get.

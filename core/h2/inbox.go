@@ -2,6 +2,7 @@ package h2
 
 import (
 	"io"
+	"os"
 	"sync"
 	"time"
 
@@ -155,29 +156,45 @@ func (s *stream) read(p []byte, idle time.Duration) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	by := int64(0)
 	for {
 		if s.aborted.Load() || s.hushed.Load() {
 			return 0, netio.ErrAborted
 		}
 		s.imu.Lock()
 		n := s.pull(p)
-		eof, err := s.eof && s.size == 0, s.err
 		s.imu.Unlock()
-		switch {
-		case n > 0:
+		if n > 0 {
 			s.giveBack(n)
 			return n, nil
-		case eof:
-			return 0, io.EOF
-		case err != nil:
+		}
+		if err := s.await(idle); err == os.ErrDeadlineExceeded {
+			return 0, s.kind.late
+		} else if err != nil {
 			return 0, err
 		}
-		if by == 0 {
-			by = deadline(idle)
+	}
+}
+
+// await waits until there is something to read; else it says why there is nothing.
+func (s *stream) await(most time.Duration) error {
+	by := deadline(most)
+	for {
+		if s.aborted.Load() || s.hushed.Load() {
+			return netio.ErrAborted
+		}
+		s.imu.Lock()
+		some, eof, err := s.size > 0, s.eof, s.err
+		s.imu.Unlock()
+		switch {
+		case some:
+			return nil
+		case eof:
+			return io.EOF
+		case err != nil:
+			return err
 		}
 		if !s.bell.wait(by) {
-			return 0, s.kind.late
+			return os.ErrDeadlineExceeded
 		}
 	}
 }
@@ -188,23 +205,28 @@ func (s *stream) giveBack(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s.owed += int64(n)
+	update := false
 	if !s.heard && s.owed >= int64(c.set.Window)/2 && c.streams[s.id] == s {
 		_ = c.fr.WriteWindowUpdate(s.id, uint32(s.owed))
 		s.recv += s.owed
 		s.owed = 0
+		update = true
 	}
-	c.refund(n)
-	c.kick()
+	if c.refund(n) || update {
+		c.kick()
+	}
 }
 
-// refund is giveBack for the connection. mu is held.
-func (c *conn) refund(n int) {
+// refund is giveBack for the connection, and reports whether it has written anything. mu is held.
+func (c *conn) refund(n int) bool {
 	c.owed += int64(n)
-	if c.owed >= int64(c.set.ConnWindow)/4 && c.err == nil {
-		_ = c.fr.WriteWindowUpdate(0, uint32(c.owed))
-		c.recv += c.owed
-		c.owed = 0
+	if c.owed < int64(c.set.ConnWindow)/4 || c.err != nil {
+		return false
 	}
+	_ = c.fr.WriteWindowUpdate(0, uint32(c.owed))
+	c.recv += c.owed
+	c.owed = 0
+	return true
 }
 
 // data takes a DATA frame, whose payload is read to where it will be read from.

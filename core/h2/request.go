@@ -25,6 +25,8 @@ type Stream struct {
 	idle   time.Duration
 	answer answer
 
+	connect bool // an extended CONNECT that is well-formed
+
 	// Guarded by conn.mu.
 	handle    exchange.Handle
 	zombie    bool
@@ -57,7 +59,7 @@ func (s *Stream) recycle() {
 	s.stream.reset()
 	s.server, s.sec, s.over, s.began, s.x, s.idle = nil, nil, false, 0, nil, 0
 	s.answer, s.handle = answer{}, exchange.Handle{}
-	s.zombie, s.headSent, s.continued = false, false, false
+	s.zombie, s.headSent, s.continued, s.connect = false, false, false, false
 	streams.Put(s)
 }
 
@@ -91,7 +93,9 @@ func (s *Stream) leave() {
 			s.cut(http2.ErrCodeNo)
 		}
 	}
-	v.refund(s.close())
+	if v.refund(s.close()) {
+		v.kick()
+	}
 	v.active--
 	if s.zombie {
 		v.zombies--
@@ -194,6 +198,11 @@ func (s *Stream) fields(x *exchange.Exchange, h *section, lim *wire.Limits) erro
 	}
 	if scheme := h.get(pseudoScheme); scheme != nil && !exchange.EqualFold(scheme, "http") && !exchange.EqualFold(scheme, "https") {
 		return errScheme
+	}
+	if h.has&(1<<pseudoProtocol) != 0 {
+		if err := s.upgrade(x, h); err != nil {
+			return err
+		}
 	}
 	_, secure := s.c.nc.TLS()
 	if err := wire.CheckRequest(r, hosts, host, secure, lim); err != nil {

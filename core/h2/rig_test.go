@@ -8,7 +8,6 @@ import (
 	"iter"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"sync"
 	"testing"
@@ -87,8 +86,11 @@ func (r *rig) accept() {
 			r.mu.Lock()
 			r.servers = append(r.servers, v)
 			r.mu.Unlock()
-			r.ends <- v.Serve(nil)
-			_ = c.Close()
+			err := v.Serve(nil)
+			select {
+			case r.ends <- err:
+			default: // nobody asks in tests of many connections
+			}
 		})
 	}
 }
@@ -119,14 +121,10 @@ func (r *rig) end() error {
 	}
 }
 
-// client is golang.org/x/net's.
+// client is net/http's, over HTTP/2 only.
 func (r *rig) client() *http.Client {
-	t := &http2.Transport{
-		AllowHTTP: true,
-		DialTLS: func(network, addr string, cfg *tls.Config) (net.Conn, error) {
-			return net.Dial("tcp", r.ln.Addr().String())
-		},
-	}
+	t := &http.Transport{Protocols: new(http.Protocols)}
+	t.Protocols.SetUnencryptedHTTP2(true)
 	r.t.Cleanup(t.CloseIdleConnections)
 	return &http.Client{Transport: t}
 }
@@ -353,39 +351,23 @@ func (c *raw) goAway() got {
 	return g
 }
 
-// upstream is golang.org/x/net's server over h2c.
-func upstream(t testing.TB, set *http2.Server, h http.Handler) net.Listener {
+// upstream is net/http's server over HTTP/2 only.
+func upstream(t testing.TB, streams int, h http.Handler) net.Listener {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	wg.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[nc] = true
-			mu.Unlock()
-			wg.Go(func() {
-				set.ServeConn(nc, &http2.ServeConnOpts{Handler: h, BaseConfig: httptest.NewUnstartedServer(nil).Config})
-				nc.Close()
-			})
-		}
-	})
+	s := &http.Server{Handler: h, Protocols: new(http.Protocols), HTTP2: &http.HTTP2Config{MaxConcurrentStreams: streams}}
+	s.Protocols.SetUnencryptedHTTP2(true)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = s.Serve(ln)
+	}()
 	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for nc := range open {
-			nc.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
+		_ = s.Close()
+		<-done
 	})
 	return ln
 }

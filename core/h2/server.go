@@ -287,7 +287,7 @@ func malformed(h *section, end, tunnels bool) bool {
 		if h.has&(1<<pseudoProtocol) == 0 {
 			return h.has != 1<<pseudoMethod|1<<pseudoAuthority
 		}
-		return !tunnels || h.has&requestPseudos != requestPseudos || end
+		return !tunnels || h.has != requestPseudos|1<<pseudoAuthority|1<<pseudoProtocol || end
 	case h.has&requestPseudos != requestPseudos, h.has&(1<<pseudoProtocol) != 0, len(h.get(pseudoPath)) == 0, len(h.get(pseudoMethod)) == 0:
 		return true
 	}

@@ -212,8 +212,8 @@ func TestMalformed(t *testing.T) {
 // TestLengthOfBody: DATA must be as long as Content-Length says (RFC 9113 §8.1.1).
 func TestLengthOfBody(t *testing.T) {
 	errs := make(chan error, 1)
-	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
-		_, err = drain(x)
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, _ error) {
+		_, err := drain(x)
 		errs <- err
 		x.Down.Abort()
 	})
@@ -243,7 +243,7 @@ func TestTrailers(t *testing.T) {
 		err            error
 	}
 	results := make(chan result, 1)
-	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, _ error) {
 		body, err := drain(x)
 		s := ""
 		for i := range x.Request.Trailer.Len() {
@@ -348,13 +348,13 @@ func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 // TestPeerReset: a reset cancels the exchange at once, whatever it waits for; the connection lives on.
 func TestPeerReset(t *testing.T) {
 	began, causes := make(chan struct{}), make(chan *fault.Fault, 1)
-	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, _ error) {
 		if string(x.Request.Method) == "GET" {
 			reply(x, 200, "")
 			return
 		}
 		began <- struct{}{}
-		_, err = drain(x)
+		_, err := drain(x)
 		if err == nil {
 			t.Error("body complete")
 		}
@@ -443,8 +443,8 @@ func TestTimeoutAnswered(t *testing.T) {
 
 // TestBodyIdle: who sends nothing of a body is told so.
 func TestBodyIdle(t *testing.T) {
-	r := start(t, &rig{idle: 30 * time.Millisecond, handle: func(x *exchange.Exchange, err error) {
-		_, err = drain(x)
+	r := start(t, &rig{idle: 30 * time.Millisecond, handle: func(x *exchange.Exchange, _ error) {
+		_, err := drain(x)
 		reply(x, fault.KindOf(err).Status(), "")
 	}})
 	c := r.dial()
@@ -457,7 +457,7 @@ func TestBodyIdle(t *testing.T) {
 // TestBackPressure: of a body that nobody reads no more may come than the window; reading opens it again.
 func TestBackPressure(t *testing.T) {
 	proceed := make(chan struct{})
-	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, _ error) {
 		<-proceed
 		body, err := drain(x)
 		if len(body) != 128<<10 || err != nil {
@@ -528,7 +528,7 @@ func TestFlowOverrun(t *testing.T) {
 
 // TestManyStreams: 1,000 requests at once over few connections, each answered with what it asked for.
 func TestManyStreams(t *testing.T) {
-	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, _ error) {
 		body, err := drain(x)
 		if err != nil {
 			x.Down.Abort()

@@ -26,7 +26,6 @@ type stream struct {
 	refs   int
 	send   int64 // bytes that we may send
 	queued bool
-	waits  bool
 	done   bool  // END_STREAM has been written
 	heard  bool  // END_STREAM has come
 	fail   error // why nothing can be written any more
@@ -84,7 +83,7 @@ func (s *stream) reset() {
 	s.bell.clear()
 	s.c, s.kind, s.id = nil, nil, 0
 	s.refs, s.send, s.recv, s.owed, s.left = 0, 0, 0, 0, 0
-	s.queued, s.waits, s.done, s.heard, s.early, s.refused = false, false, false, false, false, false
+	s.queued, s.done, s.heard, s.early, s.refused = false, false, false, false, false
 	s.fail = nil
 	s.aborted.Store(false)
 	s.hushed.Store(false)
@@ -135,6 +134,9 @@ func (s *stream) writable() error {
 	}
 	if s.done {
 		return errDone
+	}
+	if s.c.err != nil { // and s had not been begun
+		return s.kind.gone
 	}
 	return nil
 }
