@@ -33,6 +33,7 @@ func (b *builder) openUpstreams() {
 		b.owns(u.Close)
 		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.lease.Upstream(u.Name, func() float64 { return flag(u.Panics()) })
+		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.upstreams[c.Name] = &Upstream{Upstream: u}
 		b.plan.Upstreams = append(b.plan.Upstreams, b.upstreams[c.Name])
 	}
@@ -74,7 +75,6 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		Transport: upstream.Transport{
 			Connect: orNone(c.Timeouts.Connect), ResponseHeader: orNone(c.Timeouts.ResponseHeader), Idle: orNone(c.Timeouts.Idle),
 			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: orNone(c.Keepalive.IdleTimeout), MaxRequests: orNone(c.Keepalive.MaxRequests),
-			ProxyProtocol: proxyVersions[c.ProxyProtocol],
 		},
 	}
 	if br := c.Breaker; br != nil {
@@ -148,6 +148,8 @@ func endpointOptions(list []config.Endpoint, c *config.Upstream) ([]upstream.End
 	}
 	return out, nil
 }
+
+var protocols = map[string]upstream.Protocol{config.ProtocolHTTP1: upstream.HTTP1, config.ProtocolH2: upstream.HTTP2}
 
 var proxyVersions = map[string]upstream.ProxyProtocol{
 	config.ProxyProtocolOff: upstream.ProxyOff, config.ProxyProtocolV1: upstream.ProxyV1, config.ProxyProtocolV2: upstream.ProxyV2,

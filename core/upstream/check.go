@@ -19,6 +19,9 @@ import (
 // check asks e for path over a connection of its own, in the protocol that e speaks, and gives nil if the answer is 2xx or
 // 3xx. A connection of its own tells what a new one would meet; and the answer of one that is kept may be an old worker's.
 func (e *Endpoint) check(ctx context.Context, path string) error {
+	if e.transport.Protocol == HTTP2 {
+		return e.checkH2(ctx, path)
+	}
 	network, address := "tcp", e.options.Address
 	if p, ok := cutUnix(address); ok {
 		network, address = "unix", p
