@@ -31,7 +31,6 @@ func (b *builder) openUpstreams() {
 			continue
 		}
 		b.owns(u.Close)
-		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.lease.Upstream(u.Name, func() float64 { return flag(u.Panics()) })
 		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.upstreams[c.Name] = &Upstream{Upstream: u}
@@ -86,9 +85,7 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		o.Queue = upstream.QueueOptions{Max: q.Max, Wait: q.Wait}
 	}
 	o.Retry = retryOptions(c.Retry)
-	if c.Protocol == config.ProtocolH2 {
-		o.Transport.Protocol = upstream.HTTP2
-	}
+	o.Transport.Protocol, o.Transport.ProxyProtocol = protocols[c.Protocol], proxyVersions[c.ProxyProtocol]
 	o.Resolve, o.Balance, o.SlowStart, o.PanicThreshold = c.Resolve, balances[c.Balance], c.SlowStart, c.PanicThreshold
 	o.Hash = upstream.HashOn{Kind: hashKinds[c.HashOn.Kind], Name: c.HashOn.Name}
 	if h := c.HealthCheck; h != nil {
