@@ -58,6 +58,15 @@ bench-slow: build ## ordinary traffic through weir beside 1,000 slow clients
 conform: build ## malformed requests and hostile answers against weir, nginx and HAProxy; results in bench/conform
 	$(GO) run ./bench/conform
 
+score: build tools ## every row of the scoreboard against its floor, for an hour or so; results in bench/results/scoreboard.md
+	$(GO) run ./bench/score
+
+score-quick: build tools ## the same rows, as short as in the suite
+	$(GO) run ./bench/score -quick
+
+score-%: build
+	$(GO) run ./bench/score $*
+
 tools: ## fetch what the suite needs beside Go: redis-server, curl, and pebble as a certificate authority
 	@GO='$(GO)' sh .ci/tools redis-server curl $(PEBBLE)
 
@@ -67,4 +76,4 @@ bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and 
 clean: ## remove what was built
 	rm -rf build coverage.out
 
-.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-slow conform tools bench-tools clean
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-slow conform score score-quick tools bench-tools clean

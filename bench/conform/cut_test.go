@@ -18,6 +18,7 @@ var framings = []struct{ name, rest string }{
 // TestCutUploads cuts requests after every byte, by FIN and by RST: a complete one never reaches the upstream, unless it was.
 func TestCutUploads(t *testing.T) {
 	s := rig(t)
+	wrong := 0
 	for _, f := range framings {
 		for _, reset := range []bool{false, true} {
 			last := ""
@@ -38,6 +39,7 @@ func TestCutUploads(t *testing.T) {
 				}
 				_ = c.CloseWrite()
 				if m, how := c.answer("POST", s.patience); how == complete && m.status < 400 || how == silent {
+					wrong++
 					t.Errorf("%s cut at %d: answered %d (%d)", f.name, at, m.status, how)
 				}
 				_ = c.Close()
@@ -53,22 +55,26 @@ func TestCutUploads(t *testing.T) {
 						open++
 					}
 					if a.state == broken || len(a.faults) > 0 {
+						wrong++
 						t.Errorf("%s: upstream got %q", f.name, a.raw)
 					}
 				}
 				return open == 0
 			})
 			if got := strings.Join(wholes, " "); got != last {
+				wrong++
 				t.Errorf("%s, reset %t: complete requests reached the upstream: %q, want %q", f.name, reset, got, last)
 			}
 		}
 	}
+	coretest.Score(t, "A11", "uploads", float64(wrong))
 }
 
 // TestCutAnswers cuts answers after every byte, by FIN and by RST: the client never sees a complete one, unless it was; what
 // it may see is weir's own 502.
 func TestCutAnswers(t *testing.T) {
 	s := rig(t)
+	wrong := 0
 	for _, f := range framings {
 		message := strings.Replace("HTTP/1.1 200 OK\r\n"+f.rest, host, "", 1)
 		for _, e := range []end{fin, rst} {
@@ -85,14 +91,18 @@ func TestCutAnswers(t *testing.T) {
 					ours := how == complete && m.status == 502
 					switch {
 					case len(m.faults) > 0 || how == silent:
+						wrong++
 						t.Errorf("%s cut at %d: %v, %q", f.name, at, how, m.faults)
 					case at < len(message) && how == complete && !ours:
+						wrong++
 						t.Errorf("%s cut at %d, HTTP/%s: client got %d %q as complete", f.name, at, version, m.status, m.body)
 					case at == len(message) && e == fin && (how != complete || m.body != "hello, world"):
+						wrong++
 						t.Errorf("%s: client got %d %q (%d)", f.name, m.status, m.body, how)
 					}
 				}
 			}
 		}
 	}
+	coretest.Score(t, "A11", "answers", float64(wrong))
 }

@@ -59,12 +59,14 @@ func before(t *testing.T, yaml string, change func(*config.Spec)) *stage {
 func TestRequests(t *testing.T) {
 	s := rig(t)
 	seen := map[string]bool{}
+	n := map[verdict]int{}
 	for _, k := range requests() {
 		if seen[k.rule+k.name] {
 			t.Errorf("two cases are called %s, %s", k.rule, k.name)
 		}
 		seen[k.rule+k.name] = true
 		r := s.play(&k)
+		n[r.verdict]++
 		if r.verdict != fine {
 			t.Errorf("%s: %s, %s: %s", r.verdict, r.rule, r.name, r.reason)
 		}
@@ -72,6 +74,8 @@ func TestRequests(t *testing.T) {
 			t.Errorf("%s, %s: refused with %d, want %d", k.rule, k.name, r.status, k.status)
 		}
 	}
+	coretest.Score(t, "A1", "unsafe", float64(n[unsafe]))
+	coretest.Score(t, "A2", "ok", float64(n[fine])/float64(len(seen)))
 	if len(seen) < 300 {
 		t.Errorf("%d cases", len(seen))
 	}
@@ -81,12 +85,19 @@ func TestRequests(t *testing.T) {
 func TestAnswers(t *testing.T) {
 	s := rig(t)
 	all := hostile()
+	wrong, late := 0, 0
 	for i, a := range all {
 		r, poisoned := s.playAnswer(&a, i)
+		late += poisoned
+		if r.verdict != fine {
+			wrong++
+		}
 		if r.verdict != fine || poisoned != 0 {
 			t.Errorf("%s: %s, %s: %s; %d poisoned", r.verdict, r.rule, r.name, r.reason, poisoned)
 		}
 	}
+	coretest.Score(t, "A3", "wrong", float64(wrong))
+	coretest.Score(t, "A3", "poisoned", float64(late))
 	if len(all) < 40 {
 		t.Errorf("%d cases", len(all))
 	}

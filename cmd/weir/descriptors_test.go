@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"github.com/weirproxy/weir/core/coretest"
 )
 
 // TestDescriptors: with 256 file descriptors and 1,000 clients weir takes no more than it can, and serves again as soon as
@@ -45,6 +47,7 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 	if err := askOnce("tcp", address, "/"); err != nil {
 		t.Fatalf("%v\n%s", err, c.log())
 	}
+	coretest.Score(t, "C2", "recovery", time.Since(began).Seconds())
 	t.Logf("%d connections; served again %s after they had closed", len(held), time.Since(began).Round(time.Millisecond))
 }
 

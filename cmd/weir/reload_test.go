@@ -25,6 +25,8 @@ import (
 
 	"github.com/lestrrat-go/jwx/v3/jwa"
 	"github.com/lestrrat-go/jwx/v3/jwt"
+
+	"github.com/weirproxy/weir/core/coretest"
 )
 
 func listens(address string) bool {
@@ -162,6 +164,8 @@ func TestReloadUnderLoad(t *testing.T) {
 			t.Logf("log: %s", line)
 		}
 	}
+	coretest.Score(t, "G1", "failed", float64(failed.Load()))
+	coretest.Score(t, "G1", "reloads", float64(sent))
 	if failed.Load() != 0 || asked.Load() != answered.Load() {
 		t.Errorf("%d of %d failed; the upstream was asked %d times and answered %d", failed.Load(), checked.Load(), asked.Load(), answered.Load())
 	}

@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/weirproxy/weir/core/coretest"
 )
 
 // TestUpgrade replaces a node under load by new processes of itself, a few times or as often as WEIR_UPGRADES says: no
@@ -74,6 +76,7 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 	if len(pids) != times+1 || failed.Load() > 0 || requests.Load() < int64(10*times) {
 		t.Errorf("%d processes for %d upgrades, %d of %d requests failed", len(pids), times, failed.Load(), requests.Load())
 	}
+	coretest.Score(t, "G4", "failed", float64(failed.Load()))
 	t.Logf("%d upgrades, %d connections, %d failed", times, requests.Load(), failed.Load())
 }
 

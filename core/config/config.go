@@ -8,7 +8,6 @@ package config
 import (
 	"bytes"
 	"fmt"
-	"os"
 	"path/filepath"
 	"unicode/utf8"
 )
@@ -16,10 +15,10 @@ import (
 // maxFile is far above any configuration written by hand or by machine (10,000 routes take about 3 MiB).
 const maxFile = 32 << 20
 
-// Load reads and parses the file at path. env looks up a variable, as [os.LookupEnv] does. The error is a
+// Load reads and parses the file at path, once it has not been written to for a moment. env looks up a variable, as [os.LookupEnv] does. The error is a
 // [*Problems] unless the file could not be read.
 func Load(path string, env func(string) (string, bool)) (*Spec, error) {
-	data, err := os.ReadFile(path)
+	data, err := readSettled(path)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}

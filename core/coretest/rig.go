@@ -86,6 +86,10 @@ func (r *Rig) Write(yaml string) {
 	if err := os.WriteFile(next, []byte(yaml), 0o600); err != nil {
 		r.T.Fatal(err)
 	}
+	before := time.Now().Add(-time.Second) // what was written just now would be waited for
+	if err := os.Chtimes(next, before, before); err != nil {
+		r.T.Fatal(err)
+	}
 	if err := os.Rename(next, r.File); err != nil {
 		r.T.Fatal(err)
 	}

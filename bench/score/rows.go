@@ -1,0 +1,147 @@
+package main
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// row is one line of the scoreboard.
+type row struct {
+	id, what string
+	figures  []figure
+	env      []string // for the long form; what the environment sets already stays
+	cmd      []string
+	apart    bool // measured only when asked for by its id
+}
+
+// figure is a number with a floor. It is read off a line `score <id> <name> <number>` in what the command prints, but for two
+// that the command's end tells.
+type figure struct {
+	name        string
+	unit        string
+	least, most float64
+	atLeastRan  int // tests that must have run, for the figure tests
+}
+
+const (
+	tests  = "failing" // tests that failed, of tests that hold the floor themselves
+	status = "status"  // the command's exit status
+)
+
+func none(name string) figure { return figure{name: name, least: math.Inf(-1)} }
+func most(name string, n float64, unit string) figure {
+	return figure{name: name, unit: unit, least: math.Inf(-1), most: n}
+}
+func least(name string, n float64, unit string) figure {
+	return figure{name: name, unit: unit, least: n, most: math.Inf(1)}
+}
+func within(name string, n float64) figure { return figure{name: name, least: -n, most: n} }
+func holds(n int) figure                   { return figure{name: tests, least: 0, atLeastRan: n} }
+
+// missed is by how much v misses the floor; 0 if it does not.
+func (f *figure) missed(v float64) float64 {
+	switch {
+	case math.IsNaN(v):
+		return math.NaN()
+	case v < f.least:
+		return f.least - v
+	case v > f.most:
+		return v - f.most
+	}
+	return 0
+}
+
+func (f *figure) words(v float64) string {
+	return strings.TrimSpace(f.name + " " + number(v) + " " + f.unit)
+}
+
+func (f *figure) floor() string {
+	switch {
+	case math.IsInf(f.most, 1):
+		return strings.TrimSpace(fmt.Sprintf("%s ≥ %s %s", f.name, number(f.least), f.unit))
+	case f.most == 0 && (f.least == 0 || math.IsInf(f.least, -1)):
+		return f.name + " 0"
+	case f.least == -f.most:
+		return fmt.Sprintf("%s ± %s", f.name, number(f.most))
+	}
+	return strings.TrimSpace(fmt.Sprintf("%s ≤ %s %s", f.name, number(f.most), f.unit))
+}
+
+func (r *row) floors() string {
+	var all []string
+	for _, f := range r.figures {
+		all = append(all, f.floor())
+	}
+	return strings.Join(all, ", ")
+}
+
+func number(v float64) string {
+	if math.Abs(v) >= 1000 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}
+
+// test is the command for tests of one package.
+func test(pkg, run string) []string {
+	return []string{"go", "test", pkg, "-run", "^(" + run + ")$", "-count=1", "-v", "-timeout", "30h"}
+}
+
+func fuzz(pkg, target string) []string {
+	return []string{"go", "test", pkg, "-run", "^$", "-fuzz", "^" + target + "$", "-fuzztime", "8h"}
+}
+
+func set(all ...string) []string { return all }
+
+var rows = []row{
+	{id: "A1", what: "requests of the corpus that are forwarded in an unsafe form", figures: []figure{none("unsafe")}, cmd: test("./bench/conform", "TestRequests")},
+	{id: "A2", what: "requests of the corpus that are all right", figures: []figure{least("ok", 208.0/216, "of all")}, cmd: test("./bench/conform", "TestRequests")},
+	{id: "A3", what: "hostile answers that are not dealt with; later requests that get another's answer", figures: []figure{none("wrong"), none("poisoned")}, cmd: test("./bench/conform", "TestAnswers")},
+	{id: "A9", what: "fuzzing against net/http, request by request and over whole connections", figures: []figure{none(status)}, cmd: fuzz("./core/wire", "FuzzStream"), apart: true},
+	{id: "A10", what: "fuzzing: what is forwarded is read again as the same", figures: []figure{none(status)}, cmd: fuzz("./core/wire", "FuzzForward"), apart: true},
+	{id: "A11", what: "uploads and answers that are cut after every byte and shown as whole", figures: []figure{none("uploads"), none("answers")}, cmd: test("./bench/conform", "TestCutUploads|TestCutAnswers")},
+	{id: "A12", what: "spellings of a guarded path that lead around its guard", figures: []figure{none("bypasses")}, cmd: test("./core/node", "TestNoSpellingIsAWayAround")},
+	{id: "A13-tls", what: "h2spec, strict, over TLS", figures: []figure{none("failed"), least("passed", 146, "")}, cmd: []string{"go", "run", "./bench/score", "h2spec", "tls"}},
+	// A listener of both protocols takes an invalid preface for HTTP/1.1, and answers 400 and closes, where h2spec looks for a
+	// close alone (RFC 9113 §3.4 leaves it that: who sends such a preface does not speak HTTP/2).
+	{id: "A13-h2c", what: "h2spec, strict, over h2c, on a listener that speaks HTTP/1.1, too", figures: []figure{most("failed", 1, ""), least("passed", 145, "")}, cmd: []string{"go", "run", "./bench/score", "h2spec", "h2c"}},
+	{id: "A14", what: "attacks of HTTP/2 at the rate of good requests: CPU and p99 of others against these, and memory",
+		figures: []figure{most("cpu", 2, "×"), most("p99", 2, "×"), most("rss", 64, "MiB")}, env: set("WEIR_ATTACK=10s"), cmd: test("./cmd/weir", "TestAttacksOfHTTP2")},
+	{id: "A16", what: "WebSocket frames that arrive changed", figures: []figure{none("differ"), least("frames", 1e5, "")}, env: set("WEIR_FRAMES=100000"), cmd: test("./core/node", "TestWebSocketTransparency")},
+
+	{id: "C1", what: "ordinary traffic beside 1,000 slow clients", figures: []figure{none(status)}, cmd: []string{"go", "run", "./bench", "-slow"}, apart: true},
+	{id: "C2", what: "256 descriptors, 1,000 connections: served again after they have gone", figures: []figure{most("recovery", 1, "s")}, cmd: test("./cmd/weir", "TestDescriptors")},
+	{id: "C3", what: "three times what an upstream can serve", figures: []figure{least("goodput", 0.9, "of the peak"), most("p99", 2, "×"), most("recovery", 2, "s")},
+		env: set("WEIR_OVERLOAD=60s"), cmd: test("./cmd/weir", "TestOverload")},
+	{id: "C4", what: "floods of connections, heads and bodies at a limit of 256 MiB (GOMEMLIMIT of nine tenths, RSS watched)", figures: []figure{most("rss", 220, "MiB")},
+		env: set("WEIR_FLOOD=6000"), cmd: test("./cmd/weir", "TestMemoryCap")},
+	{id: "C5", what: "limits of the head, to the byte", figures: []figure{holds(1)}, cmd: test("./bench/conform", "TestLimits")},
+	{id: "C6", what: "limits of the body, to the byte, in both framings", figures: []figure{holds(1)}, cmd: test("./bench/conform", "TestBodyCap")},
+	{id: "C7", what: "1,000 panics a second: other routes' failures", figures: []figure{none("failed")}, env: set("WEIR_STORM=60s"), cmd: test("./core/node", "TestPanicStorm")},
+	{id: "C8", what: "1,000 clients leave by RST: until nothing of theirs is with the upstream", figures: []figure{most("seconds", 1, "")}, cmd: test("./cmd/weir", "TestClientsLeave")},
+	{id: "C9", what: "soak by a mix of a fixed seed", figures: []figure{none("failed"), most("rss", 1, "MiB/h"), within("goroutines", 5), within("fds", 5), least("requests", 1e6, "")},
+		env: set("WEIR_SOAK=20m"), cmd: test("./cmd/weir", "TestSoak")},
+
+	{id: "D1", what: "retries at an upstream that always fails", figures: []figure{holds(1)}, env: set("WEIR_LONG=1"), cmd: test("./core/upstream", "TestAmplification")},
+	{id: "D2", what: "POSTs that run twice, broken off at every point", figures: []figure{holds(1)}, env: set("WEIR_LONG=1"), cmd: test("./core/upstream", "TestNoPostRunsTwice")},
+	{id: "D3", what: "requests that fail when upstreams close idle connections", figures: []figure{holds(1)}, env: set("WEIR_LONG=1"), cmd: test("./core/upstream", "TestStaleConnections")},
+	{id: "D4", what: "more probes of a half-open breaker than configured", figures: []figure{holds(1)}, cmd: test("./core/node", "TestBreaker")},
+	{id: "D5", what: "p99 beside a hung upstream, by turns", figures: []figure{most("p99", 1.1, "×")}, env: set("WEIR_STORM=5s"), cmd: test("./core/node", "TestHungNeighbour")},
+	{id: "D6", what: "504 at the time that is configured ± 50 ms, once", figures: []figure{holds(1)}, cmd: test("./core/upstream", "TestTimeoutsAreAccurate")},
+	{id: "D7", what: "56 cells of bad networks: answers that are neither whole nor visibly failed", figures: []figure{none("wrong"), least("cells", 56, "")},
+		env: set("WEIR_TOXIC=30s"), cmd: test("./core/node", "TestBadNetworks")},
+
+	{id: "G1", what: "1,000 reloads under load", figures: []figure{none("failed"), least("reloads", 1000, "")}, env: set("WEIR_SOAK=201s"), cmd: test("./cmd/weir", "TestReloadUnderLoad")},
+	{id: "G2", what: "1,000 reloads: what is left of the second half", figures: []figure{within("goroutines", 5), within("fds", 5), most("rss", 1, "MiB")}, env: set("WEIR_RELOADS=1000"), cmd: test("./cmd/weir", "TestReloadsLeaveNothing")},
+	{id: "G3", what: "broken, half-written and swapped configurations", figures: []figure{none("failed"), none("mixed")}, env: set("WEIR_MUTATIONS=200"), cmd: test("./cmd/weir", "TestBrokenFiles")},
+	{id: "G4", what: "50 upgrades under load", figures: []figure{none("failed")}, env: set("WEIR_UPGRADES=50"), cmd: test("./cmd/weir", "TestUpgrade")},
+	{id: "G5", what: "drain of 500 requests and 50 WebSockets", figures: []figure{none("cut")}, cmd: test("./cmd/weir", "TestDrainCrowd")},
+	{id: "G6", what: "secrets in logs and answers, over the corpus", figures: []figure{none("secrets")}, cmd: test("./bench/conform", "TestNoSecretIsLogged")},
+	{id: "G7", what: "TLS: versions and suites that are offered, bad certificates of upstreams", figures: []figure{holds(3)},
+		cmd: []string{"go", "test", "./core/certs", "./core/node", "-run", "^(TestOffered|TestTLSFloor|TestUpstreamCertificates)$", "-count=1", "-v"}},
+	{id: "G8-vet", what: "go vet", figures: []figure{none(status)}, cmd: []string{"go", "vet", "./..."}},
+	{id: "G8-race", what: "the suite under the race detector", figures: []figure{none(status)}, cmd: []string{"go", "test", "-race", "-timeout", "40m", "./..."}, apart: true},
+	{id: "G8-vuln", what: "known vulnerabilities (needs the database of vuln.go.dev)", figures: []figure{none(status)}, cmd: []string{"go", "run", "golang.org/x/vuln/cmd/govulncheck@latest", "./..."}, apart: true},
+}
