@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/coretest"
 )
 
 const capped = `
@@ -45,15 +46,17 @@ func TestLimits(t *testing.T) {
 func TestBodyCap(t *testing.T) {
 	s := before(t, capped, nil)
 	const most = 20000
+	n := 0
 	send := func(head string, pieces []string) (m message, seen int, wholes int) {
 		t.Helper()
-		s.origin.take()
+		n++
+		target := fmt.Sprintf("/capped?%d", n)
 		c, err := dial(s.address)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		c.send("POST /capped HTTP/1.1\r\n" + host + head + "\r\n")
+		c.send("POST " + target + " HTTP/1.1\r\n" + host + head + "\r\n")
 		for _, p := range pieces {
 			c.send(p)
 		}
@@ -61,12 +64,22 @@ func TestBodyCap(t *testing.T) {
 		if how != complete {
 			t.Fatalf("%q: %v", head, how)
 		}
-		for _, a := range s.origin.take() {
-			seen = max(seen, len(a.body))
-			if a.state == whole {
-				wholes++
+		coretest.Eventually(t, "the upstream has all that will come", func() bool {
+			open := 0
+			for _, a := range s.origin.take() {
+				if a.target != target {
+					continue
+				}
+				seen = max(seen, len(a.body))
+				switch {
+				case a.state == whole:
+					wholes++
+				case !a.gone:
+					open++
+				}
 			}
-		}
+			return open == 0
+		})
 		return m, seen, wholes
 	}
 	whole := strings.Repeat("b", most)

@@ -37,7 +37,7 @@ routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
 				}
 				requests.Add(1)
 				if err := askOnce(to[0], to[1], "/"); err != nil {
-					t.Error(err)
+					t.Errorf("%v; and again: %v\n%s", err, askOnce(to[0], to[1], "/"), c.log())
 					return
 				}
 			}

@@ -69,6 +69,23 @@ func TestProgressRenewsTheDeadline(t *testing.T) {
 	})
 }
 
+// TestProgressInTheKernel: behind a large buffer a slow reader's progress does not make a write possible for long.
+func TestProgressInTheKernel(t *testing.T) {
+	c, peer := dial(t, "tcp")
+	if c.raw == nil {
+		return // nobody asks the kernel there
+	}
+	small(c, peer)
+	_ = base(c).(*net.TCPConn).SetWriteBuffer(2 << 20)
+	got := drip(peer, 16<<10, 10*time.Millisecond) // a third of the buffer takes most of a second
+	c.WriteBy(clock.Nano(), 150*time.Millisecond)
+	if n, err := c.Write(make([]byte, 6<<20)); n != 6<<20 || err != nil {
+		t.Errorf("%d %v", n, err)
+	}
+	c.Reset()
+	<-got
+}
+
 func TestIdleWriteEnds(t *testing.T) {
 	each(t, func(t *testing.T, c *Conn, peer net.Conn, kind string) {
 		small(c, peer)

@@ -495,6 +495,13 @@ func TestHTTP2Tunnel(t *testing.T) {
 	if m := string(r.Node.Metrics()); !strings.Contains(m, `weir_connections{listener="all",state="tunnel"} 1`) {
 		t.Error(grep(m, "weir_connections"))
 	}
+	// A request that is none is counted, and costs its own stream only.
+	block.Reset()
+	_ = enc.WriteField(hpack.HeaderField{Name: "X-Upper", Value: "1"})
+	_ = fr.WriteHeaders(http2.HeadersFrameParam{StreamID: 3, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
+	coretest.Eventually(t, "it is counted", func() bool {
+		return strings.Contains(string(r.Node.Metrics()), `weir_http2_events_total{event="malformed"} 1`)
+	})
 	drained := make(chan int)
 	go func() { drained <- r.Node.Drain() }()
 	for string(got) != "\x81\x05hello"+goingAway {

@@ -31,8 +31,8 @@ func (b *builder) openUpstreams() {
 			continue
 		}
 		b.owns(u.Close)
-		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.lease.Upstream(u.Name, func() float64 { return flag(u.Panics()) })
+		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
 		b.upstreams[c.Name] = &Upstream{Upstream: u}
 		b.plan.Upstreams = append(b.plan.Upstreams, b.upstreams[c.Name])
 	}
@@ -74,7 +74,6 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		Transport: upstream.Transport{
 			Connect: orNone(c.Timeouts.Connect), ResponseHeader: orNone(c.Timeouts.ResponseHeader), Idle: orNone(c.Timeouts.Idle),
 			MaxIdle: orNone(c.Keepalive.MaxIdle), IdleTimeout: orNone(c.Keepalive.IdleTimeout), MaxRequests: orNone(c.Keepalive.MaxRequests),
-			ProxyProtocol: proxyVersions[c.ProxyProtocol],
 		},
 	}
 	if br := c.Breaker; br != nil {
@@ -86,9 +85,7 @@ func upstreamOptions(c *config.Upstream) (upstream.Options, error) {
 		o.Queue = upstream.QueueOptions{Max: q.Max, Wait: q.Wait}
 	}
 	o.Retry = retryOptions(c.Retry)
-	if c.Protocol == config.ProtocolH2 {
-		o.Transport.Protocol = upstream.HTTP2
-	}
+	o.Transport.Protocol, o.Transport.ProxyProtocol = protocols[c.Protocol], proxyVersions[c.ProxyProtocol]
 	o.Resolve, o.Balance, o.SlowStart, o.PanicThreshold = c.Resolve, balances[c.Balance], c.SlowStart, c.PanicThreshold
 	o.Hash = upstream.HashOn{Kind: hashKinds[c.HashOn.Kind], Name: c.HashOn.Name}
 	if h := c.HealthCheck; h != nil {
@@ -148,6 +145,8 @@ func endpointOptions(list []config.Endpoint, c *config.Upstream) ([]upstream.End
 	}
 	return out, nil
 }
+
+var protocols = map[string]upstream.Protocol{config.ProtocolHTTP1: upstream.HTTP1, config.ProtocolH2: upstream.HTTP2}
 
 var proxyVersions = map[string]upstream.ProxyProtocol{
 	config.ProxyProtocolOff: upstream.ProxyOff, config.ProxyProtocolV1: upstream.ProxyV1, config.ProxyProtocolV2: upstream.ProxyV2,

@@ -190,13 +190,18 @@ func (c *conn) begin(buf []byte) *exchange.Exchange {
 	x.Down = c
 	x.Record.Start = c.began
 	x.WriteIdle = c.pinned.Timeouts.BodyIdle
-	x.Client = exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate}
+	x.Client = c.client()
 	x.Bind(exchange.ClientLeg, c.nc)
 	c.x, c.answer, c.asked, c.rest = x, answer{}, asked{}, nil
 	c.headSent, c.continued = false, false
 	c.served++
 	c.begins(x.Handle(), c.began)
 	return x
+}
+
+// client is who is at the other end.
+func (c *conn) client() exchange.Client {
+	return exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate}
 }
 
 func (c *conn) finish(x *exchange.Exchange, unpinned bool) {

@@ -60,7 +60,7 @@ func (c *conn) multiplex(ahead []byte) {
 	m := &mux{}
 	m.v = h2.NewServer(c.nc, h2.Settings{
 		HeaderBytes: p.Limits.HeaderBytes, Header: p.Timeouts.Header, Idle: p.Timeouts.Idle, WriteIdle: p.Timeouts.BodyIdle,
-		Tunnels: true,
+		Tunnels: true, Malformed: c.server.malformed, Refused: c.server.denied, Calmed: c.server.calmed,
 	}, c.stream)
 	c.mu.Lock()
 	c.mux = m
@@ -94,7 +94,7 @@ func (c *conn) stream(s *h2.Stream) {
 	}()
 	x.Record.Start = s.Began()
 	x.WriteIdle = p.Timeouts.BodyIdle
-	x.Client = exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate}
+	x.Client = c.client()
 	err := s.Begin(x, &p.Limits, p.Timeouts.BodyIdle)
 	d := streams.Get().(*stream)
 	*d = stream{Stream: s, c: c, x: x, method: x.Request.Method, upgrade: x.Request.Upgrade}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/weirproxy/weir/core/metric"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/socket"
 )
@@ -37,12 +38,17 @@ type Server struct {
 	handshakes    atomic.Int64 // that failed
 	addresses     perIP
 	memory        memory
-	stop, watched chan struct{} // ends the watch, and its end; nil before Listen
+
+	malformed, denied, calmed *metric.Counter // of HTTP/2
+	stop, watched             chan struct{}   // ends the watch, and its end; nil before Listen
 }
 
 // New makes a server that serves p on sockets of the set once Listen has been called. The server owns p.
 func New(p *plan.Plan, sockets *socket.Set, log zerolog.Logger) *Server {
 	s := &Server{log: log, sockets: sockets, listeners: map[string]*listener{}}
+	events := p.Shared.Metrics.Registry().Counters("weir_http2_events_total",
+		"HTTP/2 requests that were malformed, streams beyond what is allowed, connections ended for a flood.", "event")
+	s.malformed, s.denied, s.calmed = events.Acquire("malformed"), events.Acquire("refused"), events.Acquire("flood")
 	s.plan.Store(p)
 	return s
 }
@@ -217,14 +223,14 @@ func (s *Server) admit(l *listener, nc net.Conn) {
 	c.index = len(s.conns)
 	s.conns = append(s.conns, c)
 	s.mu.Unlock()
-	if l.spec.Load().TLS == nil && !c.announced() {
-		go c.serve()
-		return
-	}
 	go func() {
 		if err := c.handshake(); err != nil {
 			_ = c.nc.Close()
 			s.left(c)
+			return
+		}
+		if !c.secure {
+			c.serve()
 			return
 		}
 		go c.serve() // on a stack of its own: that of a handshake is large, and stays as large while the connection idles
@@ -266,9 +272,9 @@ func (s *Server) left(c *conn) {
 	s.open.Add(-1)
 }
 
-// Drain ends the server: no connection is accepted any more, idle ones are closed, busy ones end after their answer, and
-// what is left after wait is cut. It reports how many were cut. The plan is retired. A second Drain waits for the first
-// and does nothing.
+// Drain ends the server: no connection is accepted any more, idle ones are closed, busy ones end after their answer, those
+// of HTTP/2 after their streams, WebSockets are told goodbye, and what is left after wait is cut. It reports how many were
+// cut. The plan is retired. A second Drain waits for the first and does nothing.
 func (s *Server) Drain(wait time.Duration) (cut int) {
 	s.reload.Lock()
 	defer s.reload.Unlock()

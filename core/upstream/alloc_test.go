@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
-
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/coretest/alloc"
 	"github.com/weirproxy/weir/core/exchange"
@@ -65,7 +63,7 @@ func BenchmarkSend(b *testing.B) {
 			f()
 		}
 	})
-	h := startH2C(b, &http2.Server{}, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok") })
+	h := startH2C(b, 0, func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "ok") })
 	b.Run("h2", func(b *testing.B) {
 		f := again(b, open(b, full(upstream.HTTP2), h.address()), "GET", nil)
 		b.ReportAllocs()

@@ -3,7 +3,6 @@ package upstream
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -19,30 +18,13 @@ import (
 // check asks e for path over a connection of its own, in the protocol that e speaks, and gives nil if the answer is 2xx or
 // 3xx. A connection of its own tells what a new one would meet; and the answer of one that is kept may be an old worker's.
 func (e *Endpoint) check(ctx context.Context, path string) error {
-	network, address := "tcp", e.options.Address
-	if p, ok := cutUnix(address); ok {
-		network, address = "unix", p
-	}
-	var d net.Dialer
-	nc, err := d.DialContext(ctx, network, address)
+	nc, err := e.connect(ctx, &exchange.Client{}) // nobody's: a PROXY header says LOCAL
 	if err != nil {
-		return err
+		return late(ctx, err)
 	}
 	defer nc.Close()
 	// Closing is what ends reads and writes, at the deadline too: that leaves no goroutine to wait for.
 	defer context.AfterFunc(ctx, func() { _ = nc.Close() })()
-	if v := e.transport.ProxyProtocol; v != ProxyOff { // LOCAL: it is nobody's request but ours
-		if _, err := proxyHeader(byte(v), &exchange.Client{}, nc.RemoteAddr()).WriteTo(nc); err != nil {
-			return late(ctx, err)
-		}
-	}
-	if t := e.options.TLS; t != nil {
-		c := tls.Client(nc, t)
-		if err := c.HandshakeContext(ctx); err != nil {
-			return late(ctx, err)
-		}
-		nc = c
-	}
 	host := e.options.Host
 	if host == "" {
 		host = e.options.Address

@@ -32,14 +32,15 @@ func (e *Endpoint) dial(x *exchange.Exchange) (net.Conn, error) {
 	}
 	x.Bind(exchange.UpstreamLeg, dialing{cancel})
 	defer x.Bind(exchange.UpstreamLeg, nil)
-	nc, err := e.connect(ctx, x)
+	nc, err := e.connect(ctx, &x.Client)
 	if err != nil {
 		return nil, &fault.Fault{Kind: fault.ConnectFailed, Text: "connect", Err: err}
 	}
 	return nc, nil
 }
 
-func (e *Endpoint) connect(ctx context.Context, x *exchange.Exchange) (net.Conn, error) {
+// connect is dial without an exchange: the client is who is named in a PROXY header.
+func (e *Endpoint) connect(ctx context.Context, client *exchange.Client) (net.Conn, error) {
 	network, address := "tcp", e.options.Address
 	if path, ok := cutUnix(address); ok {
 		network, address = "unix", path
@@ -50,7 +51,7 @@ func (e *Endpoint) connect(ctx context.Context, x *exchange.Exchange) (net.Conn,
 		return nil, err
 	}
 	if e.transport.ProxyProtocol != ProxyOff {
-		if err := e.introduce(nc, x); err != nil {
+		if err := e.introduce(nc, client); err != nil {
 			_ = nc.Close()
 			return nil, err
 		}
@@ -90,10 +91,10 @@ const (
 )
 
 // introduce tells the endpoint who the client is, before all else and outside TLS. It fits into an empty socket's buffer.
-func (e *Endpoint) introduce(nc net.Conn, x *exchange.Exchange) error {
+func (e *Endpoint) introduce(nc net.Conn, client *exchange.Client) error {
 	c := netio.New(nc)
 	c.WriteBy(clock.Nano(), e.transport.Connect)
-	header := proxyHeader(byte(e.transport.ProxyProtocol), &x.Client, nc.RemoteAddr())
+	header := proxyHeader(byte(e.transport.ProxyProtocol), client, nc.RemoteAddr())
 	_, err := header.WriteTo(c)
 	c.WriteBy(clock.Nano(), 0)
 	return err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/pires/go-proxyproto"
 
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/upstream"
@@ -126,4 +127,27 @@ func TestDialEnds(t *testing.T) {
 	if took := time.Since(began); a.kind() != fault.ClientGone || took > 150*time.Millisecond {
 		t.Errorf("%v after %s", a, took)
 	}
+}
+
+// Health checks speak what requests are sent in: HTTP/2, or behind a PROXY header that names nobody.
+func TestChecksSpeakTheProtocol(t *testing.T) {
+	h2 := startH2C(t, 0, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/health" || r.Header.Get("User-Agent") != "weir-health-check" || r.Host != "api.test" {
+			w.WriteHeader(500)
+		}
+	})
+	proxied := introduced(t, "tcp", "127.0.0.1:0", nil)
+	for _, o := range []upstream.Options{
+		{Transport: overH2, Endpoints: []upstream.EndpointOptions{{Address: h2.address(), Host: "api.test"}}},
+		{Transport: upstream.Transport{ProxyProtocol: upstream.ProxyV1}, Endpoints: []upstream.EndpointOptions{{Address: proxied.Addr().String()}}},
+		{Transport: upstream.Transport{ProxyProtocol: upstream.ProxyV2}, Endpoints: []upstream.EndpointOptions{{Address: proxied.Addr().String()}}},
+	} {
+		o.Health = &upstream.HealthOptions{Path: "/health", Interval: 20 * time.Millisecond, Timeout: time.Second, Healthy: 1, Unhealthy: 1}
+		u := open(t, o)
+		coretest.Eventually(t, "healthy", u.Ready)
+	}
+	o := upstream.Options{Transport: overH2, Endpoints: []upstream.EndpointOptions{{Address: h2.address(), Host: "other.test"}}}
+	o.Health = &upstream.HealthOptions{Path: "/health", Interval: 20 * time.Millisecond, Timeout: time.Second, Healthy: 1, Unhealthy: 1}
+	u := open(t, o)
+	coretest.Eventually(t, "not healthy", func() bool { return !u.Endpoints()[0].Usable() })
 }

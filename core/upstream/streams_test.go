@@ -25,50 +25,28 @@ import (
 
 // h2c is an upstream of HTTP/2 by prior knowledge.
 type h2c struct {
-	net.Listener
+	*httptest.Server
 	conns atomic.Int64
 }
 
-func startH2C(t testing.TB, s *http2.Server, h http.HandlerFunc) *h2c {
+// startH2C serves until the test ends; streams is the most on one connection, 0 what is usual.
+func startH2C(t testing.TB, streams int, h http.HandlerFunc) *h2c {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	u := &h2c{Listener: ln}
-	base := &http.Server{}
-	if err := http2.ConfigureServer(base, s); err != nil {
-		t.Fatal(err)
-	}
-	var wg sync.WaitGroup
-	var mu sync.Mutex
-	var open []net.Conn
-	wg.Go(func() {
-		for {
-			nc, err := ln.Accept()
-			if err != nil {
-				return
-			}
+	u := &h2c{Server: httptest.NewUnstartedServer(h)}
+	u.Config.Protocols = &http.Protocols{}
+	u.Config.Protocols.SetUnencryptedHTTP2(true)
+	u.Config.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: streams}
+	u.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
 			u.conns.Add(1)
-			mu.Lock()
-			open = append(open, nc)
-			mu.Unlock()
-			wg.Go(func() { s.ServeConn(nc, &http2.ServeConnOpts{BaseConfig: base, Handler: h}) })
 		}
-	})
-	t.Cleanup(func() {
-		ln.Close()
-		mu.Lock()
-		for _, nc := range open {
-			nc.Close()
-		}
-		mu.Unlock()
-		wg.Wait()
-	})
+	}
+	u.Start()
+	t.Cleanup(u.Close)
 	return u
 }
 
-func (u *h2c) address() string { return u.Addr().String() }
+func (u *h2c) address() string { return u.Listener.Addr().String() }
 
 var overH2 = upstream.Transport{Protocol: upstream.HTTP2}
 
@@ -90,7 +68,7 @@ func TestH2Exchanges(t *testing.T) {
 		_, _ = w.Write(append([]byte("."), b...))
 		w.Header().Set("X-Sum", strconv.Itoa(len(b)))
 	}
-	plain := startH2C(t, &http2.Server{}, handler)
+	plain := startH2C(t, 0, handler)
 	secure := httptest.NewUnstartedServer(http.HandlerFunc(handler))
 	secure.EnableHTTP2 = true
 	secure.StartTLS()
@@ -153,7 +131,7 @@ func TestH2Connections(t *testing.T) {
 	var wg sync.WaitGroup
 	in := make(chan string, n)
 	release := make(chan struct{})
-	s := startH2C(t, &http2.Server{MaxConcurrentStreams: streams}, func(w http.ResponseWriter, r *http.Request) {
+	s := startH2C(t, streams, func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/hold" {
 			in <- r.RemoteAddr
 			<-release
@@ -192,7 +170,7 @@ func TestH2Connections(t *testing.T) {
 
 // A connection carries as many requests as it should, and then another does, without an error.
 func TestH2ConnectionsAreRenewed(t *testing.T) {
-	s := startH2C(t, &http2.Server{}, func(w http.ResponseWriter, r *http.Request) {})
+	s := startH2C(t, 0, func(w http.ResponseWriter, r *http.Request) {})
 	u := open(t, upstream.Options{Transport: upstream.Transport{Protocol: upstream.HTTP2, MaxRequests: 10}}, s.address())
 	for i := range 100 {
 		if a := ask(u, request{}); a.status != 200 || a.tries != 1 {
@@ -208,7 +186,7 @@ func TestH2ConnectionsAreRenewed(t *testing.T) {
 func TestH2CancelAndEarlyAnswer(t *testing.T) {
 	gone := make(chan struct{}, 1)
 	began := make(chan struct{}, 1)
-	s := startH2C(t, &http2.Server{}, func(w http.ResponseWriter, r *http.Request) {
+	s := startH2C(t, 0, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/hang":
 			began <- struct{}{}
