@@ -162,15 +162,9 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 				_ = nc.SetWriteDeadline(time.Now().Add(3 * time.Second))
 				_, _ = io.WriteString(nc, flood.bytes)
 			})
-			if len(held)%50 == 0 {
-				peak = max(peak, p.resources().rss)
-			}
 		}
 		wg.Wait()
-		for range 20 {
-			peak = max(peak, p.resources().rss)
-			time.Sleep(10 * time.Millisecond)
-		}
+		peak = p.resources().peak
 		t.Logf("%d × %s: rss %d KiB, peak %d KiB", len(held), flood.name, p.resources().rss, peak)
 		for _, nc := range held {
 			_ = nc.Close()
