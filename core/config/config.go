@@ -18,7 +18,7 @@ const maxFile = 32 << 20
 // Load reads and parses the file at path, once it has not been written to for a moment. env looks up a variable, as [os.LookupEnv] does. The error is a
 // [*Problems] unless the file could not be read.
 func Load(path string, env func(string) (string, bool)) (*Spec, error) {
-	data, err := readSettled(path)
+	data, err := settled(path, patience)
 	if err != nil {
 		return nil, fmt.Errorf("read configuration: %w", err)
 	}
