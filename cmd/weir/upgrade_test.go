@@ -57,7 +57,7 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 			requests.Add(1)
 			if err := askOnce(network, to, target); err != nil {
 				failed.Add(1)
-				first.Do(func() { t.Errorf("%s %s: %v", network, to, err) })
+				first.Do(func() { t.Errorf("%s %s%s: %v", network, to, target, err) })
 			}
 		}
 	}
