@@ -77,14 +77,17 @@ func runSlow(o options, tmp string, out io.Writer) error {
 	var report strings.Builder
 	fmt.Fprintf(&report, "# Slow clients, one run\n\n%s connections of slowhttptest beside %d ordinary requests a second over %d connections; p99 of these, counted from when each was due, by turns without and with. %s. Written by `make bench-slow`.\n\n", slowClients, steadyRate, steadyClients, processor())
 	report.WriteString("| attack | p99 alone | p99 beside it | ratio, median (range) |\n|---|---|---|---|\n")
+	worst := 0.0
 	for _, a := range attacks {
 		var ratios []float64
 		for i := range quiet[a.name] {
 			ratios = append(ratios, held[a.name][i]/quiet[a.name][i])
 		}
+		worst = max(worst, median(ratios))
 		fmt.Fprintf(&report, "| %s | %.2f ms | %.2f ms | %.2f (%.2f–%.2f) |\n", a.name, median(quiet[a.name]), median(held[a.name]), median(ratios), slices.Min(ratios), slices.Max(ratios))
 	}
 	fmt.Fprint(out, "\n", report.String())
+	fmt.Fprintf(out, "score C1 p99 %g\n", worst)
 	return os.WriteFile(filepath.Join(o.dir, "slow.md"), []byte(report.String()), 0o644)
 }
 

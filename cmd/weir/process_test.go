@@ -95,7 +95,7 @@ func (p *process) wait(what string, f func() bool) {
 }
 
 // resources are what a leak would raise.
-type resources struct{ rss, fds int }
+type resources struct{ rss, peak, fds int } // KiB, and a number
 
 // resources reads /proc.
 func (p *process) resources() (r resources) {
@@ -106,6 +106,9 @@ func (p *process) resources() (r resources) {
 	for line := range strings.Lines(string(status)) {
 		if kb, ok := strings.CutPrefix(line, "VmRSS:"); ok {
 			r.rss, _ = strconv.Atoi(strings.Fields(kb)[0])
+		}
+		if kb, ok := strings.CutPrefix(line, "VmHWM:"); ok {
+			r.peak, _ = strconv.Atoi(strings.Fields(kb)[0])
 		}
 	}
 	return r

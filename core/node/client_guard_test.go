@@ -315,8 +315,7 @@ func TestMemoryIsScarce(t *testing.T) {
 		t.Errorf("a new connection: %q %v", got, err)
 	}
 	runtime.KeepAlive(ballast)
-	ballast = nil
-	runtime.GC()
+	ballast = nil // nothing is allocated from here on, and who sheds load finds out all the same
 	coretest.Eventually(t, "ready", func() bool { answer, _ := ask(probe, "/health/ready"); return answer.StatusCode == 200 })
 	if answer, _ := ask(r.Client(), "/"); answer.StatusCode != 200 {
 		t.Error(answer.Status)

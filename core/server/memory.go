@@ -2,9 +2,13 @@ package server
 
 import (
 	"math"
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"sync/atomic"
+	"time"
+
+	"github.com/weirproxy/weir/core/clock"
 )
 
 // memory tells when the process has so little left of its memory limit (GOMEMLIMIT, debug.SetMemoryLimit) that it would
@@ -13,13 +17,17 @@ type memory struct {
 	scarce atomic.Bool
 	shed   atomic.Int64 // connections refused for it
 
-	samples []metrics.Sample // of the watch's goroutine
+	samples   []metrics.Sample // of the watch's goroutine
+	collected int64            // clock.Nano of the last collection that was asked for
 }
 
-// It is scarce from scarceAt parts of the limit on until it is below plentyAt.
+// It is scarce from scarceAt parts of the limit on until it is below plentyAt. Meanwhile garbage is collected every
+// collectEvery: a node that refuses all work allocates nothing, so that the collector would not run for two minutes, and
+// would not see that those have gone who held the memory.
 const (
-	scarceAt = 0.90
-	plentyAt = 0.85
+	scarceAt     = 0.90
+	plentyAt     = 0.85
+	collectEvery = int64(time.Second)
 )
 
 // What is in use is what the last collection left alive, and what is no heap at all. Garbage is not counted: the collector
@@ -34,6 +42,10 @@ func (m *memory) look() (changed bool) {
 	limit := debug.SetMemoryLimit(-1)
 	if limit == math.MaxInt64 {
 		return m.scarce.CompareAndSwap(true, false)
+	}
+	if now := clock.Nano(); m.scarce.Load() && now-m.collected > collectEvery {
+		m.collected = now
+		runtime.GC()
 	}
 	if m.samples == nil {
 		m.samples = make([]metrics.Sample, len(memoryMetrics))
