@@ -23,7 +23,7 @@ routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
 `
 	}
 	c := newChain(t, dir, text(0))
-	c.await("weir listens", func() bool { return listens(stays) && listens(moving[0]) })
+	c.await("weir serves", func() bool { return strings.Contains(c.log(), `"message":"serving"`) })
 	stop := make(chan struct{})
 	var load sync.WaitGroup
 	var requests atomic.Int64

@@ -41,7 +41,7 @@ timeouts: {drain: 5s}
 upstreams: {api: {endpoints: ["`+up.URL+`"]}}
 routes: [{match: {path: /*}, auth: none, upstream: api}]
 `)
-	c.await("weir listens", func() bool { return listens(address) && listens(admin) })
+	c.await("weir serves", func() bool { return strings.Contains(c.log(), `"message":"serving"`) })
 
 	stop := make(chan struct{})
 	var load sync.WaitGroup
@@ -57,7 +57,7 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 			requests.Add(1)
 			if err := askOnce(network, to, target); err != nil {
 				failed.Add(1)
-				first.Do(func() { t.Errorf("%s %s: %v", network, to, err) })
+				first.Do(func() { t.Errorf("%s %s%s: %v", network, to, target, err) })
 			}
 		}
 	}

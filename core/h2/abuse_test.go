@@ -218,7 +218,23 @@ func TestDribble(t *testing.T) {
 	c := r.dial(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
 	c.ask(1, true, get()...)
 	c.until(http2.FrameHeaders, 1)
-	r.calmed(c, 3000, func(i int) { c.WriteWindowUpdate(1, 1) })
+	for range 1000 {
+		c.WriteWindowUpdate(1, 1)
+		g, err := c.next()
+		for err == nil && g.Type != http2.FrameData && g.Type != http2.FrameGoAway {
+			g, err = c.next()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.Type == http2.FrameGoAway {
+			if g.code != http2.ErrCodeEnhanceYourCalm || s.Calmed.Value() != 1 {
+				t.Errorf("%v", g.code)
+			}
+			return
+		}
+	}
+	t.Error("not ended")
 }
 
 // TestZeroWindow: who grants no window while an answer waits is cut, and nobody else.
@@ -404,6 +420,25 @@ func TestNotHTTP2(t *testing.T) {
 	c.WritePing(false, [8]byte{})
 	if g := c.goAway(); g.code != http2.ErrCodeProtocol {
 		t.Error(g.code)
+	}
+	c.nc.Close()
+}
+
+// TestGoAwayIsRead: what the client still sends is taken, or the reset that it would cause could come before the reason.
+func TestGoAwayIsRead(t *testing.T) {
+	r := startServer(t, Settings{}, echo)
+	c := r.dial()
+	c.WriteData(0, false, nil)
+	for range 30 {
+		c.WriteRawFrame(0x77, 0, 0, make([]byte, 16<<10))
+	}
+	if g := c.goAway(); g.code != http2.ErrCodeProtocol {
+		t.Error(g.code)
+	}
+	for range 500 {
+		if err := c.WriteRawFrame(0x77, 0, 0, make([]byte, 16<<10)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c.nc.Close()
 }

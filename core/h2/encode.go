@@ -18,10 +18,11 @@ type encoder struct {
 	block  []byte // of the message under way
 	lower  []byte
 	digits []byte
-	wary   bool // messages of many senders: only fields that tell nothing of them are kept (RFC 7541 §7.1)
-	slots  [64]struct {
-		hash uint64
-		kept hpack.HeaderField // empty: seen once
+	wary   bool       // messages of many senders: only fields that tell nothing of them are kept (RFC 7541 §7.1)
+	seen   [32]uint64 // hashes of fields that have come once
+	kept   [32]struct {
+		hash  uint64
+		field hpack.HeaderField
 	}
 }
 
@@ -60,20 +61,19 @@ func (e *encoder) field(name, value []byte, id exchange.ID) {
 	_ = e.hp.WriteField(f)
 }
 
-// repeated makes f one that the table may keep if it has been seen before.
+// repeated makes f one that the table may keep if it has been seen before. A field that comes once takes no place from one
+// that comes always.
 func (e *encoder) repeated(f *hpack.HeaderField) {
 	hash := maphash.String(seed, f.Value) ^ maphash.String(seed, f.Name)*31
-	s := &e.slots[hash%uint64(len(e.slots))]
-	switch {
-	case s.hash != hash:
-		s.hash, s.kept = hash, hpack.HeaderField{}
-		return
-	case s.kept.Name == "":
-		s.kept = hpack.HeaderField{Name: strings.Clone(f.Name), Value: strings.Clone(f.Value)}
-	case s.kept.Name != f.Name || s.kept.Value != f.Value:
-		return
+	k := &e.kept[hash%uint64(len(e.kept))]
+	if k.hash != hash || k.field.Name != f.Name || k.field.Value != f.Value {
+		if s := &e.seen[hash%uint64(len(e.seen))]; *s != hash {
+			*s = hash
+			return
+		}
+		k.hash, k.field = hash, hpack.HeaderField{Name: strings.Clone(f.Name), Value: strings.Clone(f.Value)}
 	}
-	*f = s.kept
+	*f = k.field
 }
 
 // may reports whether a field may be kept at all.

@@ -58,6 +58,7 @@ func TestExchange(t *testing.T) {
 	seen := make(chan string, 1)
 	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
 		q := &x.Request
+		x.Scratch = append(x.Scratch[:0], "anybody's, as soon as the handler runs"...)
 		s := fmt.Sprintf("%s %s path=%s query=%s host=%s v=%d te=%v len=%d err=%v", q.Method, q.Target, q.Path, q.Query, q.Host,
 			q.Version, q.Trailers, q.Body.Length, err)
 		for i := range q.Header.Len() {
