@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +28,9 @@ var (
 
 // measure runs the row's command.
 func measure(r row, o options, out io.Writer) outcome {
+	if o.quick {
+		r.figures = slices.DeleteFunc(slices.Clone(r.figures), func(f figure) bool { return f.volume })
+	}
 	res := outcome{row: r, figures: map[string]float64{}}
 	cmd := exec.Command(r.cmd[0], r.cmd[1:]...)
 	cmd.Env = os.Environ()

@@ -22,7 +22,8 @@ type figure struct {
 	name        string
 	unit        string
 	least, most float64
-	atLeastRan  int // tests that must have run, for the figure tests
+	atLeastRan  int  // tests that must have run, for the figure tests
+	volume      bool // how much was done, which -quick does not ask for
 }
 
 const (
@@ -36,6 +37,9 @@ func most(name string, n float64, unit string) figure {
 }
 func least(name string, n float64, unit string) figure {
 	return figure{name: name, unit: unit, least: n, most: math.Inf(1)}
+}
+func volume(name string, n float64) figure {
+	return figure{name: name, least: n, most: math.Inf(1), volume: true}
 }
 func within(name string, n float64) figure { return figure{name: name, least: -n, most: n} }
 func holds(n int) figure                   { return figure{name: tests, least: 0, atLeastRan: n} }
@@ -110,7 +114,7 @@ var rows = []row{
 	{id: "A13-h2c", what: "h2spec, strict, over h2c, on a listener that speaks HTTP/1.1, too", figures: []figure{most("failed", 1, ""), least("passed", 145, "")}, cmd: []string{"go", "run", "./bench/score", "h2spec", "h2c"}},
 	{id: "A14", what: "attacks of HTTP/2 at the rate of good requests: CPU and p99 of others against these, and memory",
 		figures: []figure{most("cpu", 2, "×"), most("p99", 2, "×"), most("rss", 64, "MiB")}, env: set("WEIR_ATTACK=10s"), cmd: test("./cmd/weir", "TestAttacksOfHTTP2")},
-	{id: "A16", what: "WebSocket frames that arrive changed", figures: []figure{none("differ"), least("frames", 1e5, "")}, env: set("WEIR_FRAMES=100000"), cmd: test("./core/node", "TestWebSocketTransparency")},
+	{id: "A16", what: "WebSocket frames that arrive changed", figures: []figure{none("differ"), volume("frames", 1e5)}, env: set("WEIR_FRAMES=100000"), cmd: test("./core/node", "TestWebSocketTransparency")},
 
 	{id: "C1", what: "p99 of ordinary traffic beside 1,000 slow clients, by turns", figures: []figure{most("p99", 2, "×")}, cmd: []string{"go", "run", "./bench", "-slow"}, apart: true},
 	{id: "C2", what: "256 descriptors, 1,000 connections: served again after they have gone", figures: []figure{most("recovery", 1, "s")}, cmd: test("./cmd/weir", "TestDescriptors")},
@@ -122,7 +126,7 @@ var rows = []row{
 	{id: "C6", what: "limits of the body, to the byte, in both framings", figures: []figure{holds(1)}, cmd: test("./bench/conform", "TestBodyCap")},
 	{id: "C7", what: "1,000 panics a second: other routes' failures", figures: []figure{none("failed")}, env: set("WEIR_STORM=60s"), cmd: test("./core/node", "TestPanicStorm")},
 	{id: "C8", what: "1,000 clients leave by RST: until nothing of theirs is with the upstream", figures: []figure{most("seconds", 1, "")}, cmd: test("./cmd/weir", "TestClientsLeave")},
-	{id: "C9", what: "soak by a mix of a fixed seed", figures: []figure{none("failed"), most("rss", 1, "MiB/h"), within("goroutines", 5), within("fds", 5), least("requests", 1e6, "")},
+	{id: "C9", what: "soak by a mix of a fixed seed", figures: []figure{none("failed"), most("rss", 1, "MiB/h"), within("goroutines", 5), within("fds", 5), volume("requests", 1e6)},
 		env: set("WEIR_SOAK=20m"), cmd: test("./cmd/weir", "TestSoak")},
 
 	{id: "D1", what: "retries at an upstream that always fails", figures: []figure{holds(1)}, env: set("WEIR_LONG=1"), cmd: test("./core/upstream", "TestAmplification")},
@@ -134,7 +138,7 @@ var rows = []row{
 	{id: "D7", what: "56 cells of bad networks: answers that are neither whole nor visibly failed", figures: []figure{none("wrong"), least("cells", 56, "")},
 		env: set("WEIR_TOXIC=30s"), cmd: test("./core/node", "TestBadNetworks")},
 
-	{id: "G1", what: "1,000 reloads under load", figures: []figure{none("failed"), least("reloads", 1000, "")}, env: set("WEIR_SOAK=201s"), cmd: test("./cmd/weir", "TestReloadUnderLoad")},
+	{id: "G1", what: "1,000 reloads under load", figures: []figure{none("failed"), volume("reloads", 1000)}, env: set("WEIR_SOAK=201s"), cmd: test("./cmd/weir", "TestReloadUnderLoad")},
 	{id: "G2", what: "1,000 reloads: what is left of the second half", figures: []figure{within("goroutines", 5), within("fds", 5), most("rss", 1, "MiB")}, env: set("WEIR_RELOADS=1000"), cmd: test("./cmd/weir", "TestReloadsLeaveNothing")},
 	{id: "G3", what: "broken, half-written and swapped configurations", figures: []figure{none("failed"), none("mixed")}, env: set("WEIR_MUTATIONS=200"), cmd: test("./cmd/weir", "TestBrokenFiles")},
 	{id: "G4", what: "50 upgrades under load", figures: []figure{none("failed")}, env: set("WEIR_UPGRADES=50"), cmd: test("./cmd/weir", "TestUpgrade")},

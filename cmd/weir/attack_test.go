@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -180,7 +181,9 @@ func TestAttacksOfHTTP2(t *testing.T) {
 	length := coretest.Lasting(t, "WEIR_ATTACK", 200*time.Millisecond)
 	const rate = 2000
 	large := strings.Repeat("x", 16<<10)
+	var dialled atomic.Int64
 	up := coretest.StartRaw(t, func(u *coretest.Client) {
+		dialled.Add(1)
 		_ = u.SetDeadline(time.Now().Add(time.Hour))
 		for {
 			switch head := u.Head(); {
@@ -210,6 +213,7 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 	// beside has do done at the rate, with the others beside it.
 	beside := func(name string, do func(c *h2Conn, first bool)) (cpu float64, p99 time.Duration) {
 		before := p.cpu()
+		dialled.Store(0)
 		var seen []coretest.Sample
 		var both sync.WaitGroup
 		both.Go(func() { seen = others.Run(t, length) })
@@ -239,7 +243,8 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 			t.Errorf("%s: other clients got %v", name, coretest.Statuses(seen))
 		}
 		p99 = coretest.Percentile(seen, 200, 0.99)
-		t.Logf("%-15s %6d over %5d connections: %.2f s of processor time, others' p99 %s, rss %d KiB", name, done, conns, used, p99, p.resources().rss)
+		t.Logf("%-15s %6d over %5d connections: %.2f s of processor time, others' p99 %s, rss %d KiB, %d connections upstream", name, done,
+			conns, used, p99, p.resources().rss, dialled.Load())
 		return used, p99
 	}
 	good := func(c *h2Conn, _ bool) { c.head("GET", "/", true, true) }
