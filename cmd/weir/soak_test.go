@@ -146,7 +146,10 @@ func soakUpstream(w http.ResponseWriter, r *http.Request) {
 // TestSoak has clients do all that clients do, the same in every run, and compares what weir holds in the end with what it
 // held in the beginning. WEIR_SOAK sets how long.
 func TestSoak(t *testing.T) {
-	length := coretest.Lasting(t, "WEIR_SOAK", 4*time.Second)
+	length, parts := coretest.Lasting(t, "WEIR_SOAK", 2*time.Second), 4
+	if length > time.Minute {
+		parts = 16
+	}
 	up := httptest.NewServer(http.HandlerFunc(soakUpstream))
 	defer up.Close()
 	p, address, admin := startNode(t, nil, `version: 1
@@ -157,36 +160,33 @@ timeouts: {idle: 1s}
 upstreams: {api: {endpoints: ["`+up.URL+`"], keepalive: {idle_timeout: 1s}}}
 routes: [{match: {host: a, path: /*}, auth: none, upstream: api}]
 `)
-	// rest is what weir holds when nobody asks: all connections have ended, and garbage is collected.
-	rest := func() (goroutines float64, fds int) {
-		last := -1
-		p.wait("weir is idle", func() bool { // its idle connections end after a second
-			now := openFiles(p.cmd.Process.Pid)
-			if now == last {
+	// rest is what weir holds when nobody asks: its idle connections end after a second, and what a peak took is given back
+	// little by little.
+	rest := func() (r resources, goroutines float64) {
+		p.wait("weir is at rest", func() bool {
+			before := r
+			if r = p.settledResources(admin); r.fds == before.fds && r.rss > before.rss-256 {
 				return true
 			}
-			last = now
 			time.Sleep(1500 * time.Millisecond)
 			return false
 		})
-		for range 2 {
-			p.resident(admin)
-		}
-		return count(t, admin, "go_goroutines"), openFiles(p.cmd.Process.Pid)
+		return r, count(t, admin, "go_goroutines")
 	}
 	soak(t, address, length/8) // warm
-	goroutines, fds := rest()
+	begin, goroutines := rest()
+	var end resources
+	var goroutines2 float64
 	var all []float64
 	var requests, failed int64
-	const parts = 16
-	for range parts { // what is resident is read while nobody asks: a peak of load is no leak
-		n, bad := soak(t, address, length/parts)
+	for range parts {
+		n, bad := soak(t, address, length/time.Duration(parts))
 		requests, failed = requests+n, failed+bad
-		all = append(all, p.resident(admin))
+		end, goroutines2 = rest()
+		all = append(all, float64(end.rss))
 	}
-	goroutines2, fds2 := rest()
-	rss := all[parts/2:]
-	slope := slopeOf(rss) * float64(time.Hour) / float64(length/parts) / 1024 // KiB a part to MiB an hour
+	rss, fds, fds2 := all[parts/2:], begin.fds, end.fds
+	slope := slopeOf(rss) * float64(time.Hour) / float64(length/time.Duration(parts)) / 1024 // KiB a part to MiB an hour
 	t.Logf("%d requests, %d not answered as they should be; rss %.0f KiB; goroutines %v → %v, fds %d → %d",
 		requests, failed, all, goroutines, goroutines2, fds, fds2)
 	coretest.Score(t, "C9", "requests", float64(requests))
