@@ -70,8 +70,8 @@ func TestCollectorRunsWhileGuestSpins(t *testing.T) {
 			t.Errorf("GOMAXPROCS=%d: %v", procs, err)
 		}
 		t.Logf("GOMAXPROCS=%d: %d collections, the longest %v", procs, collections, longest)
-		if longest > budget/2 {
-			t.Errorf("GOMAXPROCS=%d: a collection took %v", procs, longest)
+		if collections < 4 { // a guest that can't be interrupted lets one begin, and end with it
+			t.Errorf("GOMAXPROCS=%d: %d collections, the longest %v", procs, collections, longest)
 		}
 	}
 }
