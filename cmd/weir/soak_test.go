@@ -146,7 +146,7 @@ func soakUpstream(w http.ResponseWriter, r *http.Request) {
 // TestSoak has clients do all that clients do, the same in every run, and compares what weir holds in the end with what it
 // held in the beginning. WEIR_SOAK sets how long.
 func TestSoak(t *testing.T) {
-	length, parts := coretest.Lasting(t, "WEIR_SOAK", 2*time.Second), 4
+	length, parts := coretest.Lasting(t, "WEIR_SOAK", 2*time.Second), 3
 	if length > time.Minute {
 		parts = 16
 	}
@@ -160,7 +160,7 @@ timeouts: {idle: 1s}
 upstreams: {api: {endpoints: ["`+up.URL+`"], keepalive: {idle_timeout: 1s}}}
 routes: [{match: {host: a, path: /*}, auth: none, upstream: api}]
 `)
-	// rest is what weir holds when nobody asks: its idle connections end after a second, and what a peak took is given back
+	// rest is what weir holds when nobody asks: its idle connections end after two seconds at most, and what a peak took is given back
 	// little by little.
 	rest := func() (r resources, goroutines float64) {
 		p.wait("weir is at rest", func() bool {
@@ -168,13 +168,14 @@ routes: [{match: {host: a, path: /*}, auth: none, upstream: api}]
 			if r = p.settledResources(admin); r.fds == before.fds && r.rss > before.rss-256 {
 				return true
 			}
-			time.Sleep(1500 * time.Millisecond)
+			time.Sleep(2200 * time.Millisecond)
 			return false
 		})
 		return r, count(t, admin, "go_goroutines")
 	}
 	soak(t, address, length/8) // warm
 	begin, goroutines := rest()
+	alive := count(t, admin, "go_memstats_heap_alloc_bytes")
 	var end resources
 	var goroutines2 float64
 	var all []float64
@@ -185,7 +186,8 @@ routes: [{match: {host: a, path: /*}, auth: none, upstream: api}]
 		end, goroutines2 = rest()
 		all = append(all, float64(end.rss))
 	}
-	rss, fds, fds2 := all[parts/2:], begin.fds, end.fds
+	t.Logf("alive on the heap: %.0f → %.0f KiB", alive/1024, count(t, admin, "go_memstats_heap_alloc_bytes")/1024)
+	rss, fds, fds2 := all[parts/2:], begin.fds, end.fds // of the second half
 	slope := slopeOf(rss) * float64(time.Hour) / float64(length/time.Duration(parts)) / 1024 // KiB a part to MiB an hour
 	t.Logf("%d requests, %d not answered as they should be; rss %.0f KiB; goroutines %v → %v, fds %d → %d",
 		requests, failed, all, goroutines, goroutines2, fds, fds2)
