@@ -96,6 +96,9 @@ func (w *walk) pump(body *exchange.Body) error {
 		if err != nil {
 			return err
 		}
+		if body.Empty() {
+			w.hangUp()
+		}
 		if err := w.x.Down.WriteBody(p, !body.Whole()); err != nil {
 			return err
 		}
@@ -103,6 +106,15 @@ func (w *walk) pump(body *exchange.Body) error {
 			pool.Release(buf)
 			buf = pool.Acquire(pool.Large)
 		}
+	}
+}
+
+// hangUp lets go of the upstream when all of its answer has been read: a client that takes its time over the last piece holds
+// no connection there, and no place among max_in_flight.
+func (w *walk) hangUp() {
+	if w.call != nil && w.call.Over() && w.x.Response.Trailer.Len() == 0 {
+		w.call.Close(nil)
+		w.call = nil
 	}
 }
 

@@ -156,6 +156,10 @@ func (k *Call) Explain(err error) error {
 // AtHand reports whether bytes behind the head of the answer came with it.
 func (k *Call) AtHand() bool { return k.leg.atHand() }
 
+// Over reports whether nothing of the request is being sent any more. When the answer's body has been read to its end, too,
+// and has no trailer fields, which are views of what the call holds, the call can be closed before the exchange ends.
+func (k *Call) Over() bool { return !k.up.underWay() }
+
 // Tunnel hands over the connection of an answer 101, and what was read of it beyond the head. The call is closed as ever.
 func (k *Call) Tunnel() (c exchange.Pipe, ahead []byte) { return k.leg.tunnel() }
 
