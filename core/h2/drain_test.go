@@ -68,6 +68,38 @@ func TestGoAway(t *testing.T) {
 	}
 }
 
+// TestGoAwayLateStream: a stream that the client begins although it should know better is not taken, and costs nobody else
+// anything, whatever is sent on it.
+func TestGoAwayLateStream(t *testing.T) {
+	block := make(chan struct{})
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
+		<-block
+		reply(x, 200, "whole")
+	})
+	release := sync.OnceFunc(func() { close(block) })
+	defer release()
+	c := r.dial()
+	c.ask(1, true, get()...)
+	c.until(http2.FrameSettings, 0)
+	r.server(0).GoAway()
+	c.goAway()
+	c.goAway() // no PING was answered: it takes a second
+	c.ask(3, false, post()...)
+	c.WriteData(3, false, []byte("late"))
+	c.WriteWindowUpdate(3, 100)
+	c.WriteData(3, true, nil)
+	c.ask(5, false, post()...)
+	c.WriteRSTStream(5, http2.ErrCodeCancel)
+	var pong [8]byte
+	c.WritePing(false, pong)
+	for c.until(http2.FramePing, 0).ack == false {
+	}
+	release()
+	if _, body := c.answer(1); body != "whole" {
+		t.Errorf("%q", body)
+	}
+}
+
 // TestGoAwayIdle: an idle connection ends within a round trip, one whose client is silent soon after.
 func TestGoAwayIdle(t *testing.T) {
 	r := startServer(t, Settings{}, echo)
