@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
@@ -143,14 +142,13 @@ func (s *stream) writable() error {
 
 var errDone = fault.New(fault.Internal, "written to a stream after its end")
 
-// write sends p as DATA, as the windows allow, within most (0: for ever).
+// write sends p as DATA, as the windows allow; see take for most.
 func (s *stream) write(p []byte, flush bool, most time.Duration) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	by := deadline(most)
 	for len(p) > 0 {
-		n, err := s.take(len(p), by)
+		n, err := s.take(len(p), most)
 		if err != nil {
 			return s.stuck(err)
 		}
@@ -175,7 +173,7 @@ func (s *stream) finish(trailer *exchange.Header, most time.Duration) error {
 		c.flush()
 		return nil
 	}
-	if _, err := s.take(0, deadline(most)); err != nil {
+	if _, err := s.take(0, most); err != nil {
 		return s.stuck(err)
 	}
 	if trailer != nil && trailer.Len() > 0 {
@@ -212,11 +210,12 @@ func (s *stream) cut(code http2.ErrCode) {
 	c.kick()
 }
 
-func deadline(most time.Duration) int64 {
+// deadline is when most will have passed since a time; 0 is never.
+func deadline(since int64, most time.Duration) int64 {
 	if most <= 0 {
 		return 0
 	}
-	return clock.Nano() + int64(most)
+	return since + int64(most)
 }
 
 // link is the stream as exchange.Link.
