@@ -3,6 +3,7 @@ package h2
 import (
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -97,6 +98,33 @@ func TestGoAwayLateStream(t *testing.T) {
 	release()
 	if _, body := c.answer(1); body != "whole" {
 		t.Errorf("%q", body)
+	}
+}
+
+// TestGoAwaySlowReader: what the kernel still holds for a slow client when the connection ends reaches it, though it goes
+// on granting windows that nobody needs: a closed socket would answer them with a reset.
+func TestGoAwaySlowReader(t *testing.T) {
+	const size = 1 << 20
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) { reply(x, 200, strings.Repeat("x", size)) })
+	c := r.dial(http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow})
+	_ = c.nc.(*net.TCPConn).SetReadBuffer(16 << 10)
+	c.WriteWindowUpdate(0, maxWindow-minWindow)
+	c.ask(1, true, get()...)
+	c.until(http2.FrameHeaders, 1)
+	r.server(0).GoAway()
+	got := 0
+	for got < size {
+		g, err := c.next()
+		if err != nil {
+			t.Fatalf("%v after %d bytes of %d", err, got, size)
+		}
+		if g.Type == http2.FramePing {
+			c.WritePing(true, [8]byte(farewell))
+		}
+		if got += len(g.data); len(g.data) > 0 {
+			time.Sleep(lingerTime * 5 / 4 * time.Duration(len(g.data)) / size * 2) // the client's pace
+			c.WriteWindowUpdate(0, uint32(len(g.data)))
+		}
 	}
 }
 
