@@ -74,6 +74,25 @@ func TestRapidReset(t *testing.T) {
 	})
 }
 
+// TestEndOfSubscription: a client that ends streams whose answers have begun does nothing wrong, however often.
+func TestEndOfSubscription(t *testing.T) {
+	r := startServer(t, Settings{Resets: 50}, func(x *exchange.Exchange, err error) {
+		x.Response.Status = 200
+		if x.Down.WriteHead(x, -1) == nil {
+			for x.Down.WriteBody([]byte("event"), true) == nil {
+			}
+		}
+		x.Down.Abort()
+	})
+	c := r.dial(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
+	for i := range uint32(500) {
+		c.ask(2*i+1, true, get()...)
+		c.until(http2.FrameData, 2*i+1)
+		c.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		c.WriteWindowUpdate(0, 10)
+	}
+}
+
 // TestMadeYouReset: CVE-2025-8671: resets that the client makes us do, in every way there is.
 func TestMadeYouReset(t *testing.T) {
 	f := func(provoke func(c *raw, id uint32)) {

@@ -33,6 +33,8 @@ type stream struct {
 	left   int64 // bytes of a body of known length still to come; -1 if it is not known
 	early  bool  // no DATA may come yet
 
+	headSent bool // a Server's: the head of the answer is on its way; 100 Continue may be written until then
+
 	refused bool // the peer says that it has not acted on it
 
 	wake    bell        // of the writer
@@ -82,7 +84,7 @@ func (s *stream) reset() {
 	s.bell.clear()
 	s.c, s.kind, s.id = nil, nil, 0
 	s.refs, s.send, s.recv, s.owed, s.left = 0, 0, 0, 0, 0
-	s.queued, s.done, s.heard, s.early, s.refused = false, false, false, false, false
+	s.queued, s.done, s.heard, s.early, s.headSent, s.refused = false, false, false, false, false, false
 	s.fail = nil
 	s.aborted.Store(false)
 	s.hushed.Store(false)
