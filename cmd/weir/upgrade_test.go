@@ -141,6 +141,41 @@ routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
 	c.await("the path goes with the last", func() bool { _, err := os.Lstat(path); return err != nil })
 }
 
+// TestStopDuringUpgrade: SIGTERM means the new process, too, while it does not serve yet, and waits for nobody.
+func TestStopDuringUpgrade(t *testing.T) {
+	dir, address := t.TempDir(), freeAddress(t)
+	c := newChain(t, dir, `version: 1
+listeners: [{address: "`+address+`"}]
+routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
+`)
+	c.await("weir serves", func() bool { return strings.Contains(c.log(), `"message":"serving"`) })
+	if err := os.Remove(c.config); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(c.config, 0o600); err != nil { // who reads it waits
+		t.Fatal(err)
+	}
+	c.signal(syscall.SIGUSR2)
+	child := 0
+	c.await("the new process has begun", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.pid))
+		for _, children := range tasks {
+			text, _ := os.ReadFile(children)
+			if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+				child = n
+			}
+		}
+		return child != 0
+	})
+	defer func() { _ = syscall.Kill(child, syscall.SIGKILL) }()
+	began := time.Now()
+	c.signal(syscall.SIGTERM)
+	c.await("both have ended", func() bool { return syscall.Kill(c.pid, 0) != nil && syscall.Kill(child, 0) != nil })
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("after %s", took)
+	}
+}
+
 // TestUpgradeAdmin: while the old process drains, the admin side is the new one's alone: it is ready.
 func TestUpgradeAdmin(t *testing.T) {
 	began, end := make(chan struct{}), make(chan struct{})

@@ -34,6 +34,10 @@ type Set struct {
 	given map[string][]*os.File // by key; those of systemd stay open, so that a reload may come back to one
 	ready *os.File              // nil: nobody waits for it
 	taken []*net.UnixListener   // whose paths are still the other process's
+
+	waits   sync.Mutex // of what follows
+	wait    *os.File   // where a hand-over waits for the new process
+	stopped bool       // none may
 }
 
 func key(network, target string) string { return network + "|" + target }
