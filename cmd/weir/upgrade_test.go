@@ -106,6 +106,117 @@ routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
 	}
 }
 
+// TestUpgradeFailsLate: a new process that has taken the sockets over and fails then leaves them as they were, paths of unix
+// sockets included.
+func TestUpgradeFailsLate(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	dir := t.TempDir()
+	path, admin := filepath.Join(dir, "weir.sock"), filepath.Join(dir, "admin.sock")
+	good := `version: 1
+listeners: [{address: "unix:` + path + `"}]
+admin: {address: "unix:` + admin + `"}
+routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
+`
+	c := newChain(t, dir, good)
+	c.await("weir serves", func() bool { return strings.Contains(c.log(), `"message":"serving"`) })
+	writeFile(t, c.config, strings.Replace(good, "]", `, {address: "`+taken.Addr().String()+`"}]`, 1))
+	c.signal(syscall.SIGUSR2)
+	c.await("the failure is told", func() bool { return strings.Contains(c.log(), "hand-over failed; this process goes on") })
+	if err := askOnce("unix", path, "/"); err != nil {
+		t.Error(err)
+	}
+	if err := askOnce("unix", admin, "/health"); err != nil {
+		t.Error(err)
+	}
+	writeFile(t, c.config, good)
+	c.upgrade()
+	if err := askOnce("unix", path, "/"); err != nil {
+		t.Error(err)
+	}
+	c.signal(syscall.SIGTERM)
+	c.await("the path goes with the last", func() bool { _, err := os.Lstat(path); return err != nil })
+}
+
+// TestStopDuringUpgrade: SIGTERM means the new process, too, while it does not serve yet, and waits for nobody.
+func TestStopDuringUpgrade(t *testing.T) {
+	dir, address := t.TempDir(), freeAddress(t)
+	c := newChain(t, dir, `version: 1
+listeners: [{address: "`+address+`"}]
+routes: [{match: {path: /*}, auth: none, respond: {body: ok}}]
+`)
+	c.await("weir serves", func() bool { return strings.Contains(c.log(), `"message":"serving"`) })
+	if err := os.Remove(c.config); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(c.config, 0o600); err != nil { // who reads it waits
+		t.Fatal(err)
+	}
+	c.signal(syscall.SIGUSR2)
+	child := 0
+	c.await("the new process has begun", func() bool {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.pid))
+		for _, children := range tasks {
+			text, _ := os.ReadFile(children)
+			if n, err := strconv.Atoi(strings.TrimSpace(string(text))); err == nil {
+				child = n
+			}
+		}
+		return child != 0
+	})
+	defer func() { _ = syscall.Kill(child, syscall.SIGKILL) }()
+	began := time.Now()
+	c.signal(syscall.SIGTERM)
+	c.await("both have ended", func() bool { return syscall.Kill(c.pid, 0) != nil && syscall.Kill(child, 0) != nil })
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("after %s", took)
+	}
+}
+
+// TestUpgradeAdmin: while the old process drains, the admin side is the new one's alone: it is ready.
+func TestUpgradeAdmin(t *testing.T) {
+	began, end := make(chan struct{}), make(chan struct{})
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-end
+	}))
+	defer up.Close()
+	dir, address, admin := t.TempDir(), freeAddress(t), freeAddress(t)
+	c := newChain(t, dir, `version: 1
+listeners: [{address: "`+address+`"}]
+admin: {address: "`+admin+`"}
+timeouts: {drain: 20s}
+upstreams: {api: {endpoints: ["`+up.URL+`"]}}
+routes: [{match: {path: /*}, auth: none, upstream: api}]
+`)
+	c.await("weir serves", func() bool { return strings.Contains(c.log(), `"message":"serving"`) })
+	asked := make(chan error, 1)
+	go func() { asked <- askOnce("tcp", address, "/") }()
+	<-began
+	c.upgrades++
+	old := c.pid
+	defer func() { _ = syscall.Kill(old, syscall.SIGKILL) }()
+	c.signal(syscall.SIGUSR2)
+	c.await("the old process drains", func() bool { return strings.Contains(c.log(), `"message":"draining"`) })
+	for range 100 {
+		if err := askOnce("tcp", admin, "/health/ready"); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	close(end)
+	if err := <-asked; err != nil {
+		t.Error(err)
+	}
+	c.await("the old process has ended", func() bool { return syscall.Kill(old, 0) != nil })
+	_, pid, _ := strings.Cut(c.log(), `"pid":`)
+	pid, _, _ = strings.Cut(pid, ",")
+	c.pid, _ = strconv.Atoi(pid)
+}
+
 // TestSocketActivation starts weir as systemd would: with listening sockets, their names and nothing to bind.
 func TestSocketActivation(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

@@ -40,7 +40,8 @@ type Guards struct {
 
 	ConnectionsPerIP      int
 	RequestsPerConnection int // then the connection ends, give or take a tenth
-	// MinRate is how many bytes a second a client must send of a body or take of an answer, after ten seconds of grace;
+	// MinRate is how many bytes a second a client must send of a body or take of an answer, after ten seconds of grace, and
+	// of an upload but for pauses of a minute that it has earned by being faster before;
 	// 240 unless given, the figure that Kestrel has (MinDataRate).
 	MinRate int64
 

@@ -74,6 +74,25 @@ func TestRapidReset(t *testing.T) {
 	})
 }
 
+// TestEndOfSubscription: a client that ends streams whose answers have begun does nothing wrong, however often.
+func TestEndOfSubscription(t *testing.T) {
+	r := startServer(t, Settings{Resets: 50}, func(x *exchange.Exchange, err error) {
+		x.Response.Status = 200
+		if x.Down.WriteHead(x, -1) == nil {
+			for x.Down.WriteBody([]byte("event"), true) == nil {
+			}
+		}
+		x.Down.Abort()
+	})
+	c := r.dial(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
+	for i := range uint32(500) {
+		c.ask(2*i+1, true, get()...)
+		c.until(http2.FrameData, 2*i+1)
+		c.WriteRSTStream(2*i+1, http2.ErrCodeCancel)
+		c.WriteWindowUpdate(0, 10)
+	}
+}
+
 // TestMadeYouReset: CVE-2025-8671: resets that the client makes us do, in every way there is.
 func TestMadeYouReset(t *testing.T) {
 	f := func(provoke func(c *raw, id uint32)) {
@@ -261,6 +280,42 @@ func TestZeroWindow(t *testing.T) {
 	c.until(http2.FrameRSTStream, 1)
 	c.ask(5, true, get()...)
 	c.answer(5)
+}
+
+// TestSlowClient: a client that takes bytes steadily, but for many streams at once, is no client that grants no window. Each
+// stream has its turn late, and gets all.
+func TestSlowClient(t *testing.T) {
+	const streams, size, step = 8, 64 << 10, 16 << 10
+	r := start(t, &rig{patient: 100 * time.Millisecond, handle: func(x *exchange.Exchange, _ error) {
+		reply(x, 200, strings.Repeat("x", size))
+	}})
+	c := r.dial(http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow})
+	for i := range uint32(streams) {
+		c.ask(2*i+1, true, get()...)
+	}
+	got, ended := 0, 0
+	for ended < streams {
+		g, err := c.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch g.Type {
+		case http2.FrameRSTStream:
+			t.Fatalf("stream %d reset after %d bytes of all", g.StreamID, got)
+		case http2.FrameData:
+			got += len(g.data)
+			if g.Flags.Has(http2.FlagDataEndStream) {
+				ended++
+			}
+			if len(g.data) > 0 {
+				time.Sleep(20 * time.Millisecond * time.Duration(len(g.data)) / step) // the client's pace
+				c.WriteWindowUpdate(0, uint32(len(g.data)))
+			}
+		}
+	}
+	if got != streams*size {
+		t.Errorf("%d bytes", got)
+	}
 }
 
 // TestTCPStuck: a client that reads nothing at all is cut after the write-idle time.

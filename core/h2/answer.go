@@ -76,7 +76,7 @@ func (s *Stream) head(h *exchange.Header, status int, length int64, flush bool) 
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, err := s.take(0, deadline(s.x.WriteIdle)); err != nil {
+	if _, err := s.take(0, s.x.WriteIdle); err != nil {
 		return s.stuck(err)
 	}
 	c.enc.begin()

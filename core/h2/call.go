@@ -72,7 +72,7 @@ func (k *Call) WriteHead(r *exchange.Request, host []byte, secure bool, length i
 	v := k.client
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if _, err := k.take(0, deadline(v.set.WriteIdle)); err != nil {
+	if _, err := k.take(0, v.set.WriteIdle); err != nil {
 		return k.stuck(err)
 	}
 	if v.err != nil || v.leaving && !k.mayBegin() {

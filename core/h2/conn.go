@@ -253,7 +253,8 @@ func (c *conn) goneAway(f *http2.GoAwayFrame) error {
 }
 
 // rst takes the peer's reset of a stream. One that spares us work which has begun is counted: opening streams only to
-// cancel them costs the peer nothing and us a request each (CVE-2023-44487).
+// cancel them costs the peer nothing and us a request each (CVE-2023-44487). Whose answer has begun has been worked for like
+// any other: that is how clients end what streams to them.
 func (c *conn) rst(f *http2.RSTStreamFrame) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -265,8 +266,12 @@ func (c *conn) rst(f *http2.RSTStreamFrame) error {
 		return c.spendLocked(1)
 	}
 	s.refused = f.ErrCode == http2.ErrCodeRefusedStream
+	begun := s.headSent
 	c.drop(s, s.kind.reset)
 	c.closed.add(f.StreamID, false)
+	if begun {
+		return c.spendLocked(1)
+	}
 	if !c.resets.spend(1) {
 		return c.flooded("streams reset too often")
 	}

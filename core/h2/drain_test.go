@@ -3,6 +3,7 @@ package h2
 import (
 	"crypto/tls"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"runtime"
@@ -65,6 +66,65 @@ func TestGoAway(t *testing.T) {
 	c.nc.Close()
 	if err := r.end(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestGoAwayLateStream: a stream that the client begins although it should know better is not taken, and costs nobody else
+// anything, whatever is sent on it.
+func TestGoAwayLateStream(t *testing.T) {
+	block := make(chan struct{})
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) {
+		<-block
+		reply(x, 200, "whole")
+	})
+	release := sync.OnceFunc(func() { close(block) })
+	defer release()
+	c := r.dial()
+	c.ask(1, true, get()...)
+	c.until(http2.FrameSettings, 0)
+	r.server(0).GoAway()
+	c.goAway()
+	c.goAway() // no PING was answered: it takes a second
+	c.ask(3, false, post()...)
+	c.WriteData(3, false, []byte("late"))
+	c.WriteWindowUpdate(3, 100)
+	c.WriteData(3, true, nil)
+	c.ask(5, false, post()...)
+	c.WriteRSTStream(5, http2.ErrCodeCancel)
+	var pong [8]byte
+	c.WritePing(false, pong)
+	for c.until(http2.FramePing, 0).ack == false {
+	}
+	release()
+	if _, body := c.answer(1); body != "whole" {
+		t.Errorf("%q", body)
+	}
+}
+
+// TestGoAwaySlowReader: what the kernel still holds for a slow client when the connection ends reaches it, though it goes
+// on granting windows that nobody needs: a closed socket would answer them with a reset.
+func TestGoAwaySlowReader(t *testing.T) {
+	const size = 1 << 20
+	r := startServer(t, Settings{}, func(x *exchange.Exchange, err error) { reply(x, 200, strings.Repeat("x", size)) })
+	c := r.dial(http2.Setting{ID: http2.SettingInitialWindowSize, Val: maxWindow})
+	_ = c.nc.(*net.TCPConn).SetReadBuffer(16 << 10)
+	c.WriteWindowUpdate(0, maxWindow-minWindow)
+	c.ask(1, true, get()...)
+	c.until(http2.FrameHeaders, 1)
+	r.server(0).GoAway()
+	got := 0
+	for got < size {
+		g, err := c.next()
+		if err != nil {
+			t.Fatalf("%v after %d bytes of %d", err, got, size)
+		}
+		if g.Type == http2.FramePing {
+			c.WritePing(true, [8]byte(farewell))
+		}
+		if got += len(g.data); len(g.data) > 0 {
+			time.Sleep(lingerTime * 5 / 4 * time.Duration(len(g.data)) / size * 2) // the client's pace
+			c.WriteWindowUpdate(0, uint32(len(g.data)))
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wire"
 )
@@ -65,15 +66,33 @@ func (c *conn) bye(err error, last uint32, f *fault.Fault) {
 	_ = c.nc.Close()
 }
 
+// lingerMost bounds how long a peer may take for what the kernel holds for it, if it takes something all the time.
+const lingerMost = time.Minute
+
+// linger reads on until the peer has gone, or has had time to read all: what it still sends, windows that nobody needs any
+// more, would be answered by a closed socket with a reset.
 func (c *conn) linger() {
 	_ = c.nc.CloseWrite()
 	nc := c.nc.Net()
-	_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
 	buf := pool.Acquire(pool.Medium)
-	for !c.nc.Aborted() {
-		if _, err := nc.Read(buf); err != nil {
-			break
+	defer pool.Release(buf)
+	owed, end := c.nc.Owed(), clock.Nano()+int64(lingerMost)
+	for {
+		_ = nc.SetReadDeadline(time.Now().Add(lingerTime))
+		for {
+			if c.nc.Aborted() {
+				return
+			}
+			if _, err := nc.Read(buf); netio.IsTimeout(err) {
+				break
+			} else if err != nil {
+				return
+			}
 		}
+		left := c.nc.Owed()
+		if left >= owed || clock.Nano() > end {
+			return
+		}
+		owed = left
 	}
-	pool.Release(buf)
 }

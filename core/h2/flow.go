@@ -12,16 +12,20 @@ import (
 // flow is what we may send on the connection (RFC 9113 §5.2), and who waits for it. Guarded by conn.mu.
 type flow struct {
 	window  int64
+	granted int64     // clock.Nano when a stream last got some of it
 	queue   []*stream // have window of their own and wait for the connection's, or for room: in the order in which they came
 	waiters []*stream // that are within wait
 }
 
 // take waits until s may write DATA, and gives how many bytes of the n that it wants; n 0 asks for room in the buffer only.
-// Streams that want more than there is take turns, a frame each. by is clock.Nano at which it gives up, 0 for never. mu
-// is held, and let go meanwhile.
-func (s *stream) take(n int, by int64) (int, error) {
+// Streams that want more than there is take turns, a frame each. It gives up after most without any window of its own, or
+// of the connection for anybody; 0 is never. Who waits only because others have their turn, or because the peer is slow to
+// take what has been written, is not given up for it: a peer that takes nothing at all ends the connection. mu is held, and
+// let go meanwhile.
+func (s *stream) take(n int, most time.Duration) (int, error) {
 	c := s.c
 	defer s.leaveQueue()
+	since := clock.Nano()
 	for {
 		if err := s.writable(); err != nil {
 			return 0, err
@@ -45,6 +49,7 @@ func (s *stream) take(n int, by int64) (int, error) {
 			m := min(int64(n), s.send, c.window, frameSize)
 			s.send -= m
 			c.window -= m
+			c.granted = clock.Nano()
 			if m == int64(min(n, frameSize)) {
 				c.calm.earn(2) // worth two WINDOW_UPDATEs
 			} else if m >= 512 {
@@ -58,15 +63,20 @@ func (s *stream) take(n int, by int64) (int, error) {
 		}
 		c.waiters = append(c.waiters, s)
 		c.mu.Unlock()
-		ok := s.wake.wait(by)
+		ok := s.wake.wait(deadline(since, most))
 		c.mu.Lock()
 		c.waiters = without(c.waiters, s)
-		if !ok {
-			if err := s.writable(); err != nil {
-				return 0, err
-			}
+		if ok {
+			continue
+		}
+		if err := s.writable(); err != nil {
+			return 0, err
+		}
+		moves := c.granted > since || c.writing && len(c.out) >= outRoom
+		if n > 0 && s.send <= 0 || !moves {
 			return 0, errNoWindow
 		}
+		since = clock.Nano()
 	}
 }
 

@@ -32,7 +32,7 @@ type Settings struct {
 	WriteIdle time.Duration // one write to the connection; and of a Call, one piece of body for which there is no window
 	Ping      time.Duration // silence after which the peer is asked for a sign of life; as long again, and it is dead
 
-	Resets  int // streams that the peer may cancel early or make us reset, at once; a tenth of it comes back a second; 200
+	Resets  int // streams that the peer may cancel before they are answered or make us reset, at once; a tenth of it comes back a second; 200
 	Control int // frames that carry nothing (PING, SETTINGS, empty DATA, …), at once; a tenth of it comes back a second; 2000
 
 	Tunnels bool // a Server offers extended CONNECT (RFC 8441)

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/net/http2"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
@@ -177,7 +178,7 @@ func (s *stream) read(p []byte, idle time.Duration) (int, error) {
 
 // await waits until there is something to read; else it says why there is nothing.
 func (s *stream) await(most time.Duration) error {
-	by := deadline(most)
+	by := deadline(clock.Nano(), most)
 	for {
 		if s.aborted.Load() || s.hushed.Load() {
 			return netio.ErrAborted

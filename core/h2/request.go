@@ -30,7 +30,6 @@ type Stream struct {
 	// Guarded by conn.mu.
 	handle    exchange.Handle
 	zombie    bool
-	headSent  bool // 100 Continue may be written until then
 	continued bool
 }
 
@@ -59,7 +58,7 @@ func (s *Stream) recycle() {
 	s.stream.reset()
 	s.server, s.sec, s.over, s.began, s.x, s.idle = nil, nil, false, 0, nil, 0
 	s.answer, s.handle = answer{}, exchange.Handle{}
-	s.zombie, s.headSent, s.continued, s.connect = false, false, false, false
+	s.zombie, s.continued, s.connect = false, false, false
 	streams.Put(s)
 }
 

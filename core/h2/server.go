@@ -22,6 +22,7 @@ type Server struct {
 
 	// Guarded by conn.mu.
 	last      uint32 // the last stream that the client has begun
+	late      uint32 // the last that it has begun in spite of the GOAWAY; none of those is taken
 	active    int    // handlers that have not returned
 	zombies   int    // those of them whose stream was reset
 	idleSince int64  // clock.Nano; while active is 0
@@ -169,7 +170,7 @@ func (v *Server) Streams() int {
 	return v.active
 }
 
-func (v *Server) begun(id uint32) bool { return id%2 == 1 && id <= v.last }
+func (v *Server) begun(id uint32) bool { return id%2 == 1 && id <= max(v.last, v.late) }
 
 func (v *Server) gone(uint32, http2.ErrCode) {}
 
@@ -217,7 +218,9 @@ func (v *Server) section(id uint32, h *section, end bool) error {
 		return &Error{Code: http2.ErrCodeProtocol, Text: "stream numbers do not rise"}
 	case v.phase == left:
 		releaseSection(h)
-		return v.spendLocked(1) // the client has been told that this stream is not taken
+		v.late = id
+		v.closed.add(id, true) // the client has been told that this stream is not taken, and will do as if it had been reset
+		return v.spendLocked(1)
 	}
 	v.last = id
 	// Of streams that were reset the work goes on until the handler has noticed. One that has just answered does not count:

@@ -6,7 +6,6 @@ import (
 
 	"golang.org/x/net/http2"
 
-	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
@@ -33,6 +32,8 @@ type stream struct {
 	owed   int64 // bytes read, for which no window has been given back yet
 	left   int64 // bytes of a body of known length still to come; -1 if it is not known
 	early  bool  // no DATA may come yet
+
+	headSent bool // a Server's: the head of the answer is on its way; 100 Continue may be written until then
 
 	refused bool // the peer says that it has not acted on it
 
@@ -83,7 +84,7 @@ func (s *stream) reset() {
 	s.bell.clear()
 	s.c, s.kind, s.id = nil, nil, 0
 	s.refs, s.send, s.recv, s.owed, s.left = 0, 0, 0, 0, 0
-	s.queued, s.done, s.heard, s.early, s.refused = false, false, false, false, false
+	s.queued, s.done, s.heard, s.early, s.headSent, s.refused = false, false, false, false, false, false
 	s.fail = nil
 	s.aborted.Store(false)
 	s.hushed.Store(false)
@@ -143,14 +144,13 @@ func (s *stream) writable() error {
 
 var errDone = fault.New(fault.Internal, "written to a stream after its end")
 
-// write sends p as DATA, as the windows allow, within most (0: for ever).
+// write sends p as DATA, as the windows allow; see take for most.
 func (s *stream) write(p []byte, flush bool, most time.Duration) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	by := deadline(most)
 	for len(p) > 0 {
-		n, err := s.take(len(p), by)
+		n, err := s.take(len(p), most)
 		if err != nil {
 			return s.stuck(err)
 		}
@@ -175,7 +175,7 @@ func (s *stream) finish(trailer *exchange.Header, most time.Duration) error {
 		c.flush()
 		return nil
 	}
-	if _, err := s.take(0, deadline(most)); err != nil {
+	if _, err := s.take(0, most); err != nil {
 		return s.stuck(err)
 	}
 	if trailer != nil && trailer.Len() > 0 {
@@ -212,11 +212,12 @@ func (s *stream) cut(code http2.ErrCode) {
 	c.kick()
 }
 
-func deadline(most time.Duration) int64 {
+// deadline is when most will have passed since a time; 0 is never.
+func deadline(since int64, most time.Duration) int64 {
 	if most <= 0 {
 		return 0
 	}
-	return clock.Nano() + int64(most)
+	return since + int64(most)
 }
 
 // link is the stream as exchange.Link.

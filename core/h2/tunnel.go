@@ -1,7 +1,9 @@
 package h2
 
 import (
+	"bytes"
 	"crypto/rand"
+	"crypto/sha1"
 	"encoding/base64"
 	"time"
 
@@ -10,7 +12,10 @@ import (
 	"github.com/weirproxy/weir/core/pool"
 )
 
-var errProtocol = fault.New(fault.BadRequest, "extended CONNECT for what is no WebSocket of version 13")
+var (
+	errProtocol = fault.New(fault.BadRequest, "extended CONNECT for what is no WebSocket of version 13")
+	errAccept   = fault.New(fault.BadResponse, "101 without the right Sec-WebSocket-Accept")
+)
 
 // upgrade makes of an extended CONNECT (RFC 8441 §5) the handshake that HTTP/1.1 has for the same: a GET with Upgrade. The key
 // is ours: over HTTP/2 there is none.
@@ -19,7 +24,8 @@ func (s *Stream) upgrade(x *exchange.Exchange, h *section) error {
 	r.Method = methodGet
 	r.Body.Init(0, nil)
 	version := r.Header.Index("sec-websocket-version", 0)
-	if string(h.get(pseudoProtocol)) != "websocket" || version < 0 || string(r.Header.At(version).Value) != "13" {
+	if string(h.get(pseudoProtocol)) != "websocket" || version < 0 || string(r.Header.At(version).Value) != "13" ||
+		r.Header.Index("sec-websocket-version", version+1) >= 0 {
 		return errProtocol
 	}
 	r.Header.Del("sec-websocket-key")
@@ -31,10 +37,17 @@ func (s *Stream) upgrade(x *exchange.Exchange, h *section) error {
 	return nil
 }
 
+const acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+
 var methodGet = []byte("GET")
 
-// accept answers an extended CONNECT whose handshake has been accepted with a 101.
+// accept answers an extended CONNECT whose handshake has been accepted with a 101. The key being ours, so is the check of
+// what has been made of it (RFC 6455 §4.1): a server that does not know it speaks no WebSocket.
 func (s *Stream) accept(x *exchange.Exchange) error {
+	sum := sha1.Sum(append(bytes.Clone(x.Request.Header.Get("sec-websocket-key")), acceptGUID...))
+	if string(x.Response.Header.Get("sec-websocket-accept")) != base64.StdEncoding.EncodeToString(sum[:]) {
+		return errAccept
+	}
 	x.Response.Header.Del("sec-websocket-accept")
 	s.answer = answer{left: -1, tunnel: true}
 	if err := s.head(&x.Response.Header, 200, -1, false); err != nil {

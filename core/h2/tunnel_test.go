@@ -1,6 +1,8 @@
 package h2
 
 import (
+	"crypto/sha1"
+	"encoding/base64"
 	"io"
 	"testing"
 	"time"
@@ -9,6 +11,7 @@ import (
 
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/pool"
 )
@@ -25,7 +28,8 @@ func TestTunnel(t *testing.T) {
 			t.Errorf("%s %q", x.Request.Method, h.Get("sec-websocket-key"))
 		}
 		x.Response.Status = 101
-		x.Response.Header.AddString("Sec-WebSocket-Accept", []byte("x"))
+		sum := sha1.Sum([]byte(string(h.Get("sec-websocket-key")) + acceptGUID))
+		x.Response.Header.AddString("Sec-WebSocket-Accept", []byte(base64.StdEncoding.EncodeToString(sum[:])))
 		x.Response.Header.AddString("Sec-WebSocket-Protocol", []byte("v1"))
 		if err := x.Down.WriteHead(x, 0); err != nil {
 			t.Error(err)
@@ -89,5 +93,33 @@ func TestTunnel(t *testing.T) {
 	connect(7, "websocket", "13", "/refused")
 	if h, _ := c.answer(7); h[":status"] != "400" {
 		t.Errorf("%v", h)
+	}
+	c.ask(9, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "a", ":path", "/chat",
+		"sec-websocket-version", "13", "sec-websocket-version", "8")
+	if h, _ := c.answer(9); h[":status"] != "400" {
+		t.Errorf("two versions: %v", h)
+	}
+}
+
+// TestTunnelAccept: an upstream that says 101 and has not understood the handshake gets no tunnel.
+func TestTunnelAccept(t *testing.T) {
+	errs := make(chan error, 1)
+	r := startServer(t, Settings{Tunnels: true}, func(x *exchange.Exchange, _ error) {
+		x.Response.Status = 101
+		if string(x.Request.Path) == "/wrong" {
+			x.Response.Header.AddString("Sec-WebSocket-Accept", []byte("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="))
+		}
+		errs <- x.Down.WriteHead(x, 0)
+		x.Down.Abort()
+	})
+	c := r.dial()
+	for i, path := range []string{"/none", "/wrong"} {
+		id := uint32(2*i + 1)
+		c.ask(id, false, ":method", "CONNECT", ":protocol", "websocket", ":scheme", "http", ":authority", "a", ":path", path,
+			"sec-websocket-version", "13")
+		if err := <-errs; fault.KindOf(err) != fault.BadResponse {
+			t.Errorf("%s: %v", path, err)
+		}
+		c.until(http2.FrameRSTStream, id)
 	}
 }

@@ -22,15 +22,20 @@ func (slow) Is(target error) bool { return target == os.ErrDeadlineExceeded }
 // Grace is how long a peer may keep us waiting in all before its pace counts.
 const Grace = 10 * time.Second
 
-// pace bounds how slowly a peer may send, or take. It is a credit of waiting time: Grace at first and at most, spent while a
-// read or a write is blocked, earned by bytes. What a peer did fast long ago so allows it no more than Grace.
+// pause is how long a peer that has sent enough before may keep us waiting for more: a telephone in a tunnel, a program
+// that packs what it sends. It is what most servers allow between two reads.
+const pause = time.Minute
+
+// pace bounds how slowly a peer may send, or take. It is a credit of waiting time: Grace at first, spent while a read or a
+// write is blocked, earned by bytes. What a peer did fast long ago so allows it no more than the most it can have.
 type pace struct {
 	rate atomic.Int64 // bytes a second; 0 = off
 	left time.Duration
+	most time.Duration
 }
 
-func (p *pace) set(rate int64) {
-	p.left = Grace
+func (p *pace) set(rate int64, most time.Duration) {
+	p.left, p.most = Grace, most
 	p.rate.Store(rate)
 }
 
@@ -48,20 +53,20 @@ func (p *pace) within(d time.Duration) time.Duration {
 func (p *pace) waited(ns int64, bytes int) {
 	if rate := p.rate.Load(); rate > 0 {
 		p.left += time.Duration(int64(bytes)*int64(time.Second)/rate - ns)
-		p.left = min(p.left, Grace)
+		p.left = min(p.left, p.most)
 	}
 }
 
 // PaceReads makes reads give ErrSlow when the peer has sent less than rate bytes a second, but for Grace, of the time that
-// they waited for it. 0 takes it back. It is for who reads; EndPace may be called by any goroutine.
-func (c *Conn) PaceReads(rate int64) { c.lowest().inPace.set(rate) }
+// they waited for it, and for a pause of a minute at most that it has earned. 0 takes it back. It is for who reads; EndPace may be called by any goroutine.
+func (c *Conn) PaceReads(rate int64) { c.lowest().inPace.set(rate, pause) }
 
 // EndPace takes PaceReads back. A read that is blocked goes on for as long as ReadBy allows.
 func (c *Conn) EndPace() { c.lowest().inPace.rate.Store(0) }
 
 // PaceWrites is PaceReads for writes: only while one is blocked does time count, so a peer that takes all there is has no
 // pace to keep, however little that is. It is for who writes.
-func (c *Conn) PaceWrites(rate int64) { c.lowest().outPace.set(rate) }
+func (c *Conn) PaceWrites(rate int64) { c.lowest().outPace.set(rate, Grace) }
 
 // lowest is the Conn that has the socket.
 func (c *Conn) lowest() *Conn {
@@ -71,12 +76,16 @@ func (c *Conn) lowest() *Conn {
 	return c
 }
 
-// gave notes bytes that were read after a wait.
+// gave notes bytes that were read, perhaps after a wait.
 func (c *Conn) gave(n int) {
-	if c.in.blocked != 0 {
-		c.inPace.waited(clock.Nano()-c.in.blocked, n)
-		c.in.blocked = 0
+	if !c.inPace.on() {
+		return
 	}
+	ns := int64(0)
+	if c.in.blocked != 0 {
+		ns, c.in.blocked = clock.Nano()-c.in.blocked, 0
+	}
+	c.inPace.waited(ns, n)
 }
 
 // readOn says whether a read whose deadline has passed may wait on: its pace, for which it was early, has been ended. Else

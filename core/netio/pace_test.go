@@ -175,6 +175,33 @@ func TestPaceOfReads(t *testing.T) {
 	})
 }
 
+// TestPauseOfReads: bytes earn a pause also if they were there before they were read, and a longer one than the first grace.
+func TestPauseOfReads(t *testing.T) {
+	each(t, func(t *testing.T, c *Conn, peer net.Conn, kind string) {
+		c.PaceReads(100)
+		c.lowest().inPace.left = 50 * time.Millisecond
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			_, _ = peer.Write(make([]byte, 2000))
+		}()
+		time.Sleep(10 * time.Millisecond) // so that no read waits
+		c.ReadBy(clock.Nano(), time.Minute)
+		if _, err := io.ReadFull(c, make([]byte, 2000)); err != nil {
+			t.Fatal(err)
+		}
+		<-sent
+		if left := c.lowest().inPace.left; left <= Grace {
+			t.Errorf("2,000 bytes at 100 a second earn %s", left)
+		}
+		time.AfterFunc(200*time.Millisecond, func() { _, _ = peer.Write([]byte("x")) })
+		c.ReadBy(clock.Nano(), time.Minute)
+		if n, err := c.Read(make([]byte, 1)); n != 1 || err != nil {
+			t.Errorf("%d %v after a pause", n, err)
+		}
+	})
+}
+
 // TestEndPace lets a read that is blocked wait on for as long as its own deadline allows.
 func TestEndPace(t *testing.T) {
 	each(t, func(t *testing.T, c *Conn, peer net.Conn, kind string) {

@@ -168,6 +168,14 @@ func queued(fd uintptr) int {
 	return int(n)
 }
 
+// Owed is how many bytes of what was written the peer has not acknowledged; 0 where the platform does not tell.
+func (c *Conn) Owed() (n int) {
+	if l := c.lowest(); l.raw != nil {
+		_ = l.raw.Control(func(fd uintptr) { n = queued(fd) })
+	}
+	return n
+}
+
 // taken is how much the peer has taken since a write was blocked, or since it was last asked.
 func (c *Conn) taken() (n int) {
 	_ = c.raw.Control(func(fd uintptr) {

@@ -31,3 +31,6 @@ func (c *Conn) readSome(uintptr) bool  { return true }
 func (c *Conn) writeRaw() error        { return nil }
 func (c *Conn) writeSome(uintptr) bool { return true }
 func (c *Conn) await() error           { return nil }
+
+// Owed is how many bytes of what was written the peer has not acknowledged; 0 where the platform does not tell.
+func (c *Conn) Owed() int { return 0 }

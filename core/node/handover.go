@@ -8,7 +8,7 @@ import (
 )
 
 // HandOver starts c as the process that takes over the node's listeners, the admin side's too, and waits until it serves.
-// On an error, and until then, the node serves as before; after it the caller drains it. Limits that are counted in memory
+// On an error, and until then, the node serves as before; after it the admin side is the new process's alone, and the caller drains the node. Limits that are counted in memory
 // and breakers begin anew in the new process.
 func (n *Node) HandOver(c socket.Command, wait time.Duration) (pid int, err error) {
 	n.mu.Lock()
@@ -27,6 +27,7 @@ func (n *Node) HandOver(c socket.Command, wait time.Duration) (pid int, err erro
 		return 0, err
 	}
 	n.server.HandedOver()
+	n.changeAdmin(&adminChange{}) // who asks for the node's health means the new process: this one is not ready any more
 	n.shared.Log.Info().Int("pid", pid).Msg("handed over; draining")
 	return pid, nil
 }

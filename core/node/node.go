@@ -329,6 +329,7 @@ func (n *Node) Plan() *plan.Plan { return n.server.Plan() }
 // reports how many connections were cut. The node is closed afterwards; a second Drain waits for that and does nothing.
 func (n *Node) Drain() (cut int) {
 	n.shared.Health.SetDraining(true)
+	n.sockets.Stop()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.closed {

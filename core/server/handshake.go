@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"errors"
+	"runtime/debug"
 	"strconv"
 	"time"
 
@@ -24,11 +25,20 @@ func (c *conn) announced() bool {
 	return from != nil && from.Contains(c.peer.Addr())
 }
 
-var errTooMany = errors.New("too many connections of one address")
+var (
+	errTooMany = errors.New("too many connections of one address")
+	errPanic   = errors.New("panic")
+)
 
 // handshake reads what stands before the first request: the header of the PROXY protocol from those who send one, and TLS
-// where the listener asks for it.
-func (c *conn) handshake() error {
+// where the listener asks for it. A panic in there, most of which is others' code, costs the connection and nobody else.
+func (c *conn) handshake() (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			c.server.log.Error().Interface("panic", r).Bytes("stack", debug.Stack()).Msg("panic in a handshake")
+			err = errPanic
+		}
+	}()
 	if c.announced() {
 		client, err := readProxyHeader(c.nc, c.peer)
 		if err != nil {

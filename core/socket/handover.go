@@ -26,8 +26,9 @@ type Command struct {
 }
 
 var (
-	errInit  = errors.New("weir is process 1: its end would end the container; replace the container instead")
-	errEnded = errors.New("the new process ended before it served; its log says why")
+	errInit    = errors.New("weir is process 1: its end would end the container; replace the container instead")
+	errStopped = errors.New("weir is stopping")
+	errEnded   = errors.New("the new process ended before it served; its log says why")
 )
 
 // HandOver starts c with the sockets of all, and those of systemd, and waits until it says that it serves. Nothing that
@@ -70,7 +71,7 @@ func (s *Set) HandOver(c Command, all []Bound, wait time.Duration) (pid int, err
 			}
 		}
 	}
-	pid, err = start(c, keys, fds, wait)
+	pid, err = s.start(c, keys, fds, wait)
 	if err != nil {
 		return 0, err
 	}
@@ -95,7 +96,7 @@ func duplicate(sc syscall.Conn) (fd int, err error) {
 	return fd, err
 }
 
-func start(c Command, keys []string, fds []int, wait time.Duration) (pid int, err error) {
+func (s *Set) start(c Command, keys []string, fds []int, wait time.Duration) (pid int, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return 0, err
@@ -125,7 +126,7 @@ func start(c Command, keys []string, fds []int, wait time.Duration) (pid int, er
 		_, _ = p.Wait() // so that it leaves no zombie, whenever it ends
 		close(ended)
 	}()
-	if err := awaitReady(r, wait); err != nil {
+	if err := s.awaitReady(r, wait); err != nil {
 		_ = p.Kill()
 		<-ended
 		return 0, err
@@ -133,19 +134,52 @@ func start(c Command, keys []string, fds []int, wait time.Duration) (pid int, er
 	return pid, nil
 }
 
-func awaitReady(r *os.File, wait time.Duration) error {
-	if err := r.SetReadDeadline(time.Now().Add(wait)); err != nil {
+// Stop ends a hand-over that is under way, and keeps others from beginning: the process is about to end, and what would take
+// over must not go on without it. One that is just done stays done.
+func (s *Set) Stop() {
+	s.waits.Lock()
+	defer s.waits.Unlock()
+	s.stopped = true
+	if s.wait != nil {
+		_ = s.wait.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+// awaits says which pipe a hand-over waits at; nil: none does.
+func (s *Set) awaits(r *os.File, most time.Duration) error {
+	s.waits.Lock()
+	defer s.waits.Unlock()
+	if s.wait = r; r == nil {
+		return nil
+	}
+	if s.stopped {
+		return errStopped
+	}
+	return r.SetReadDeadline(time.Now().Add(most))
+}
+
+func (s *Set) awaitReady(r *os.File, wait time.Duration) error {
+	if err := s.awaits(r, wait); err != nil {
 		return err
 	}
+	defer func() { _ = s.awaits(nil, 0) }()
 	var b [1]byte
 	n, err := r.Read(b[:])
 	switch {
 	case n == 1:
 		return nil
+	case s.isStopped():
+		return errStopped
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the new process did not serve within %s", wait)
 	}
 	return errEnded
+}
+
+func (s *Set) isStopped() bool {
+	s.waits.Lock()
+	defer s.waits.Unlock()
+	return s.stopped
 }
 
 // without drops a variable of an environment.

@@ -33,6 +33,11 @@ type Set struct {
 	mu    sync.Mutex
 	given map[string][]*os.File // by key; those of systemd stay open, so that a reload may come back to one
 	ready *os.File              // nil: nobody waits for it
+	taken []*net.UnixListener   // whose paths are still the other process's
+
+	waits   sync.Mutex // of what follows
+	wait    *os.File   // where a hand-over waits for the new process
+	stopped bool       // none may
 }
 
 func key(network, target string) string { return network + "|" + target }
@@ -73,7 +78,7 @@ func (s *Set) Listen(network, target string) (net.Listener, error) {
 		return s.fromSystemd(target, files)
 	case len(files) > 0:
 		s.given[k] = files[1:]
-		return takeOver(files[0])
+		return s.takeOver(files[0])
 	}
 	return bind(network, target)
 }
@@ -103,12 +108,13 @@ func (s *Set) names() string {
 	return "; it has given " + strings.Join(all, ", ")
 }
 
-// takeOver makes a listener of a descriptor, which it closes: the listener has its own.
-func takeOver(f *os.File) (net.Listener, error) {
+// takeOver makes a listener of a descriptor, which it closes: the listener has its own. The path of a unix socket is the
+// other process's until we serve: if we fail before, it goes on there.
+func (s *Set) takeOver(f *os.File) (net.Listener, error) {
 	ln, err := net.FileListener(f)
 	_ = f.Close()
 	if u, ok := ln.(*net.UnixListener); ok {
-		u.SetUnlinkOnClose(true)
+		s.taken = append(s.taken, u)
 	}
 	return ln, err
 }
@@ -155,6 +161,10 @@ func (s *Set) Ready() error {
 		}
 		delete(s.given, k)
 	}
+	for _, u := range s.taken {
+		u.SetUnlinkOnClose(true)
+	}
+	s.taken = nil
 	if s.ready == nil {
 		return nil
 	}
