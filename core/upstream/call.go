@@ -120,7 +120,7 @@ func (k *Call) try(fresh bool) (p progress, err error) {
 		p, err = k.leg.readHead(x, &k.u.limits)
 	}
 	k.up.settle()
-	if err != nil {
+	if err != nil && (p == silent || errors.Is(err, netio.ErrAborted)) { // else what came is reason enough
 		err = k.Explain(err)
 	}
 	return p, err
