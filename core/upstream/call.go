@@ -46,7 +46,7 @@ var errPanic = fault.New(fault.Internal, "panic while sending a request")
 // that it gets; on an error, and when something beneath panics, there is none.
 func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
 	x.Record.Upstream = u.Name
-	if err := u.flight.enter(x, u.max, &u.queue); err != nil {
+	if err := u.enter(x); err != nil {
 		return nil, err
 	}
 	k := calls.Get().(*Call)
