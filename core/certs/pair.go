@@ -22,8 +22,9 @@ type Pair struct {
 	cert, key string
 	acme      string // the domain that it is issued for; "" for an operator's pair
 
-	mu    sync.Mutex // guards files
+	mu    sync.Mutex // guards files and again
 	files watched
+	again time.Time // when a pair that was refused may be taken; zero: there is none
 
 	current atomic.Pointer[tls.Certificate] // nil: there is none yet
 	trouble trouble
@@ -102,6 +103,7 @@ func (p *Pair) start() error {
 		return fmt.Errorf("load certificate %s with key %s: %w", p.cert, p.key, err)
 	}
 	p.files.take(c)
+	p.again = time.Time{}
 	p.current.Store(pair)
 	p.trouble.clear()
 	return nil
@@ -110,20 +112,26 @@ func (p *Pair) start() error {
 func (p *Pair) poll(now time.Time) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if !p.again.IsZero() && !now.Before(p.again) {
+		p.again = time.Time{}
+		p.files.forget()
+	}
 	c, ok := p.files.news(now)
 	if !ok {
 		if p.files.restored() {
+			p.again = time.Time{}
 			p.trouble.clear()
 		}
 		return false
 	}
+	p.again = time.Time{}
 	old := p.current.Load()
 	if p.acme != "" && missing(c.err) {
 		return false // not issued yet, or between two files of an issue
 	}
 	pair, err := p.parse(c)
 	if err == nil && old != nil {
-		err = worse(old, pair, now)
+		p.again, err = worse(old, pair, now)
 	}
 	if err != nil {
 		p.files.refuse(c)
@@ -139,17 +147,22 @@ func (p *Pair) poll(now time.Time) bool {
 	return true
 }
 
-// worse says why a pair must not replace one that can still be used.
-func worse(old, next *tls.Certificate, now time.Time) error {
+// worse says why a pair must not replace one that can still be used, and when that may be over: an authority's clock may be
+// ahead of ours by seconds, and nobody touches the files again.
+func worse(old, next *tls.Certificate, now time.Time) (until time.Time, err error) {
 	switch {
 	case now.After(old.Leaf.NotAfter):
-		return nil
+		return time.Time{}, nil
 	case now.After(next.Leaf.NotAfter):
-		return fmt.Errorf("it expired at %s", next.Leaf.NotAfter.Format(time.RFC3339))
+		return time.Time{}, fmt.Errorf("it expired at %s", next.Leaf.NotAfter.Format(time.RFC3339))
 	case now.Before(next.Leaf.NotBefore):
-		return fmt.Errorf("it is not valid before %s", next.Leaf.NotBefore.Format(time.RFC3339))
+		until = next.Leaf.NotBefore
+		if until.After(old.Leaf.NotAfter) {
+			until = old.Leaf.NotAfter.Add(time.Second)
+		}
+		return until, fmt.Errorf("it is not valid before %s", next.Leaf.NotBefore.Format(time.RFC3339))
 	}
-	return nil
+	return time.Time{}, nil
 }
 
 func (p *Pair) parse(c contents) (*tls.Certificate, error) {

@@ -324,3 +324,25 @@ func TestShares(t *testing.T) {
 		t.Errorf("%+v\n%s", r.List(), r.metrics.AppendText(nil))
 	}
 }
+
+// TestSwapAheadOfTime: a pair that is not valid yet is taken when it is, without a word from anybody.
+func TestSwapAheadOfTime(t *testing.T) {
+	r := newRig(t)
+	ca := coretest.NewAuthority(t)
+	old := ca.Issue([]string{"a.example"}, nil, nil)
+	address, _ := r.listen(certs.ListenerOptions{Pairs: []*certs.Pair{r.pair("a", old)}})
+	next := ca.Issue([]string{"a.example"}, nil, func(c *x509.Certificate) { c.NotBefore = time.Now().Add(2 * time.Second) })
+	r.write("a.crt", next.Cert)
+	r.write("a.key", next.Key)
+	r.eventually("it is noticed", func() bool { return strings.Contains(r.List()[0].Error, "not valid before") })
+	if s, _ := serial(address, "a.example"); s != serialOf(t, old) {
+		t.Error("the old pair is gone")
+	}
+	r.eventually("it is taken", func() bool {
+		s, _ := serial(address, "a.example")
+		return s == serialOf(t, next) && r.List()[0].Error == ""
+	})
+	if n := strings.Count(r.log.String(), "not valid before"); n != 1 {
+		t.Errorf("told %d times:\n%s", n, r.log.String())
+	}
+}

@@ -98,6 +98,9 @@ func (w *watched) restored() bool { return w.last == w.taken }
 func (w *watched) take(c contents)   { w.taken, w.told = c.sum, digest{} }
 func (w *watched) refuse(c contents) { w.told = c.sum }
 
+// forget makes what was refused news again.
+func (w *watched) forget() { w.told = digest{} }
+
 func readFile(path string) ([]byte, os.FileInfo, error) {
 	// Opening a pipe would wait for its other end.
 	if info, err := os.Stat(path); err != nil {

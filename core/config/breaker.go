@@ -15,7 +15,8 @@ type Breaker struct {
 	Fallback            *Fallback // nil: 503 while the upstream is open
 }
 
-// Fallback is what happens instead while every endpoint's breaker is open. Exactly one of its fields is set.
+// Fallback is what happens instead while no endpoint may be asked: every breaker is open, or none is healthy or known.
+// Exactly one of its fields is set.
 type Fallback struct {
 	Pos      Pos
 	Upstream string

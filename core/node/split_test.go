@@ -5,7 +5,9 @@ import (
 	"io"
 	"math"
 	"net/http"
+	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,6 +96,72 @@ routes:
 	coretest.Eventually(t, "the standby's requests in its own name", func() bool {
 		return strings.Contains(r.Access.String(), `"upstream":"standby"`) && strings.Contains(grep(string(r.Node.Metrics()), "weir_upstream_requests_total"), `upstream="standby"`)
 	})
+}
+
+// TestFallbackWithoutHealthyEndpoints: what stands in for an upstream with open breakers does so for one without endpoints.
+func TestFallbackWithoutHealthyEndpoints(t *testing.T) {
+	var status atomic.Int64
+	status.Store(500)
+	hold := make(chan struct{})
+	var hanging atomic.Int64
+	sick := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery == "hang" {
+			hanging.Add(1)
+			<-hold
+		}
+		w.Header().Set("X-Name", "sick")
+		w.WriteHeader(int(status.Load()))
+	}))
+	defer sick.Close()
+	defer close(hold)
+	full := coretest.StartRaw(t, func(c *coretest.Client) { c.Head(); <-hold })
+	r := coretest.Start(t, `
+version: 1
+listeners: [{address: "127.0.0.1:0"}]
+upstreams:
+  sick:
+    endpoints: ["http://${SICK}"]
+    panic_threshold: 0%
+    max_in_flight: 1
+    queue: {max: 10, wait: 10s}
+    health_check: {path: /, interval: 20ms, unhealthy: 1, healthy: 1}
+    breaker: {consecutive_failures: 1000, fallback: {upstream: standby}}
+  standby: {endpoints: ["http://${STANDBY}"], max_in_flight: 1}
+  full: {endpoints: ["http://${FULL}"], max_in_flight: 1, breaker: {fallback: {upstream: standby}}}
+routes:
+  - {name: sick, match: {path: /sick}, auth: none, upstream: sick}
+  - {name: full, match: {path: /*}, auth: none, upstream: full}
+`, nil, coretest.Options{Env: map[string]string{"SICK": sick.Listener.Addr().String(), "STANDBY": answering(t, "standby"), "FULL": full.Address()}})
+	coretest.Eventually(t, "the standby answers", func() bool {
+		code, h, _ := r.Do("POST", "/sick", "body")
+		return code == 200 && h.Get("X-Name") == "standby"
+	})
+	for range 10 {
+		if code, h, _ := r.Do("POST", "/sick", "body"); code != 200 || h.Get("X-Name") != "standby" {
+			t.Error(code, h)
+		}
+	}
+	status.Store(200)
+	coretest.Eventually(t, "back", func() bool { _, h, _ := r.Get("/sick"); return h.Get("X-Name") == "sick" })
+	// Also when requests hang on it still, as many as may: nobody waits for a place there.
+	b := r.Client()
+	b.Send("GET /sick?hang HTTP/1.1\r\nHost: a\r\n\r\n")
+	coretest.Eventually(t, "it hangs", func() bool { return hanging.Load() == 1 })
+	status.Store(500)
+	coretest.Eventually(t, "it is unhealthy", func() bool { return !r.Node.Plan().Upstreams[0].Endpoints()[0].Usable() })
+	began := time.Now()
+	if code, h, _ := r.Do("POST", "/sick", "body"); code != 200 || h.Get("X-Name") != "standby" || time.Since(began) > soon {
+		t.Error(code, h, time.Since(began))
+	}
+	// One that is full is not relieved: and the log says which it was.
+	c := r.Client()
+	c.Send(get)
+	coretest.Eventually(t, "one in flight", func() bool { return r.Node.Plan().Upstreams[2].InFlight() == 1 })
+	d := r.Client()
+	d.Send(get)
+	answer, body := d.Answer("GET")
+	wantError(t, r, answer, body, fault.UpstreamBusy)
+	wantRecord(t, r, fault.UpstreamBusy, `"upstream":"full"`)
 }
 
 const mirrored = `

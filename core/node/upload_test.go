@@ -137,3 +137,28 @@ func TestUpstreamThatStopsReading(t *testing.T) {
 	answer, body := c.Answer("POST")
 	wantError(t, r, answer, body, fault.UpstreamTimeout)
 }
+
+// What is wrong with the rest of a body is said, also when the upstream has been heard of already: an interim answer is none.
+func TestBadBodyAfterAnInterimAnswer(t *testing.T) {
+	for _, interim := range []string{"HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"} {
+		r := through(t, strings.Replace(logged, "auth: none", "auth: none, body_bytes: 5B", 1), func(u *coretest.Client) {
+			u.Head()
+			u.Send(interim)
+			_, _ = u.Rest()
+		})
+		for bad, kind := range map[string]fault.Kind{"6\r\nhello!\r\n": fault.BodyTooLarge, "zz\r\n": fault.BadRequest} {
+			c := r.Client()
+			c.Send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n")
+			if strings.Contains(interim, "103") {
+				if hint := c.Head(); hint != interim {
+					t.Fatalf("%q", hint)
+				}
+			} else {
+				coretest.Eventually(t, "the upstream is asked", func() bool { return r.Node.Plan().Upstreams[0].InFlight() == 1 })
+			}
+			c.Send(bad)
+			answer, body := c.Answer("POST")
+			wantError(t, r, answer, body, kind)
+		}
+	}
+}

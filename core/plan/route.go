@@ -93,7 +93,7 @@ type Upstream struct {
 	Fallback *Fallback // nil: none
 }
 
-// Fallback is what happens in place of an upstream whose breakers are open. One of its fields is set.
+// Fallback is what happens in place of an upstream none of whose endpoints may be asked. One of its fields is set.
 type Fallback struct {
 	Upstream *Upstream
 	Respond  *Respond

@@ -34,17 +34,18 @@ func (w *walk) send() error {
 	return err
 }
 
-// maxFallbacks is how many upstreams one request may be passed on to because breakers are open. The configuration has no
+// maxFallbacks is how many upstreams one request may be passed on to because nobody there may be asked. The configuration has no
 // circles; this is so that a mistake there costs a refusal and no hung request.
 const maxFallbacks = 8
 
-// ask sends the request to u, or to what stands in for u while its breakers are open. Once bytes have been sent anywhere,
-// nothing else takes over.
+// ask sends the request to u, or to what stands in for u while none of its endpoints may be asked: breakers are open, checks
+// fail, names are not resolved. Once a try has been made anywhere, nothing else takes over; a full queue is no reason either,
+// for what is too much for u would be too much for its stand-in.
 func (w *walk) ask(u *plan.Upstream, host []byte) (err error) {
 	for range maxFallbacks {
 		w.call, err = u.Send(w.x, host)
-		f := u.Fallback
-		if f == nil || w.x.Record.Tries > 0 || fault.KindOf(err) != fault.BreakerOpen {
+		f, kind := u.Fallback, fault.KindOf(err)
+		if f == nil || w.x.Record.Tries > 0 || kind != fault.BreakerOpen && kind != fault.NoEndpoint {
 			return err
 		}
 		if f.Respond != nil {

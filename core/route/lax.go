@@ -47,8 +47,12 @@ func AppendLax(dst, p []byte) (path []byte, ok bool) {
 		if seg = bytes.Trim(seg, " \t"); len(seg) == 0 {
 			continue
 		}
-		if seg = bytes.TrimRight(seg, ". "); len(seg) == 0 {
-			return dst[:start], false // "..", and what some make of "... ." nobody knows
+		name := bytes.TrimRight(seg, ". ")
+		if len(name) == 0 && (len(seg) < 3 || bytes.IndexByte(seg, ' ') >= 0) {
+			return dst[:start], false // "..", and what some make of ".. ." nobody knows
+		}
+		if seg = name; len(seg) == 0 {
+			continue // "..." is a name to most, and to those that drop dots none
 		}
 		flat[w] = '/'
 		w += 1 + copy(flat[w+1:], seg)

@@ -573,5 +573,7 @@ func TestLax(t *testing.T) {
 	f("/a/.;x/b", "refused")
 	f("/%EF%BC%8E", "refused")
 	f("/a/%20.%20./b", "refused")
-	f("/...", "refused")
+	f("/...", "/")
+	f("/a/.../b", "/a/b")
+	f("/a/... ./b", "refused")
 }

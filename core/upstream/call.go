@@ -45,7 +45,8 @@ var errPanic = fault.New(fault.Internal, "panic while sending a request")
 // may come before its end; interim answers of use to the client go to x.Down on the way. The caller always closes the Call
 // that it gets; on an error, and when something beneath panics, there is none.
 func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
-	if err := u.flight.enter(x, u.max, &u.queue); err != nil {
+	x.Record.Upstream = u.Name
+	if err := u.enter(x); err != nil {
 		return nil, err
 	}
 	k := calls.Get().(*Call)
@@ -69,7 +70,6 @@ func (u *Upstream) Send(x *exchange.Exchange, host []byte) (*Call, error) {
 // run tries until there is an answer, or no further try may be made.
 func (k *Call) run() error {
 	x := k.x
-	x.Record.Upstream = k.u.Name
 	x.Record.UpstreamStart = clock.Nano()
 	if k.u.retry != nil {
 		k.u.flight.budget.earn(k.u.retry.Ratio)
@@ -120,7 +120,7 @@ func (k *Call) try(fresh bool) (p progress, err error) {
 		p, err = k.leg.readHead(x, &k.u.limits)
 	}
 	k.up.settle()
-	if err != nil && p == silent {
+	if err != nil && (p == silent || errors.Is(err, netio.ErrAborted)) { // else what came is reason enough
 		err = k.Explain(err)
 	}
 	return p, err

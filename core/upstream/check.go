@@ -77,7 +77,9 @@ func (e *Endpoint) ask2(ctx context.Context, nc net.Conn, host, path string) (in
 		return 0, err
 	}
 	defer k.Close()
-	defer context.AfterFunc(ctx, k.Link().Abort)()
+	// The connection, which is the check's own: the function may run on after ctx has ended everything here, and the call
+	// would be another request's by then.
+	defer context.AfterFunc(ctx, func() { v.Abort(errChecked) })()
 	if err := k.WriteHead(r, []byte(host), e.options.TLS != nil, 0); err != nil {
 		return 0, err
 	}

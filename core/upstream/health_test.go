@@ -311,6 +311,39 @@ func TestCheckInHTTP2(t *testing.T) {
 	}
 }
 
+// A check that ends for want of time ends nothing besides: what it was made of serves others at once.
+func TestLateChecksEndAlone(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &http.Server{Protocols: &http.Protocols{}, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/late" {
+			<-r.Context().Done()
+		}
+	})}
+	s.Protocols.SetUnencryptedHTTP2(true)
+	go func() { _ = s.Serve(ln) }()
+	defer s.Close()
+	e := &Endpoint{options: EndpointOptions{Address: ln.Addr().String()}, transport: Transport{Protocol: HTTP2}.withDefaults()}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(func() {
+			for range 40 {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Millisecond)
+				if err := e.check(ctx, "/late"); fmt.Sprint(err) != "no answer in time" {
+					t.Error(err)
+				}
+				cancel()
+				if err := e.check(t.Context(), "/"); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
 func TestCheckWithProxyProtocol(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

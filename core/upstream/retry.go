@@ -99,7 +99,8 @@ func (k *Call) turn(err error) bool {
 	if !budget.take() {
 		return false
 	}
-	k.tell(err) // before the pick: it may have opened the breaker
+	sent := k.up.join() // has ended, perhaps a moment ago
+	k.tell(err)         // before the pick: it may have opened the breaker
 	ep, ticket := k.ep, k.ticket
 	if e := k.pick(ep); e != nil || k.ticket.Probe() {
 		if e == nil {
@@ -111,7 +112,7 @@ func (k *Call) turn(err error) bool {
 		return false
 	}
 	if k.leg != nil {
-		k.give(err == nil && k.drain())
+		k.give(err == nil && sent == nil && k.drain())
 	}
 	k.x.ClearResponse()
 	k.x.Record.UpstreamStatus = 0
@@ -151,8 +152,10 @@ func (k *Call) pause() error {
 	return nil
 }
 
-// rewind puts back what was sent of the body, for another try.
+// rewind puts back what was sent of the body, for another try. An uploader has ended, but may have done so after the last
+// look at it.
 func (k *Call) rewind() {
+	_ = k.up.join()
 	k.x.Request.Body.Unread(k.kept.buf[:k.kept.n])
 	k.kept.n = 0
 	k.up.rest()

@@ -60,6 +60,26 @@ func TestUploadJoin(t *testing.T) {
 	}
 }
 
+// TestRewindAfterALateEnd: an uploader that has ended since the last look leaves nothing to the next try.
+func TestRewindAfterALateEnd(t *testing.T) {
+	x := exchange.Acquire()
+	defer exchange.Release(x)
+	k := &Call{x: x, up: upload{done: make(chan struct{}, 1)}}
+	k.kept.on = true
+	k.kept.keep([]byte("abc"), 3)
+	k.up.start(x)
+	k.up.settle()
+	k.up.end(x, errLength)
+	k.rewind()
+	if k.up.is() != resting || k.up.err != nil || len(k.up.done) > 0 {
+		t.Errorf("%s %v, %d told", k.up.is(), k.up.err, len(k.up.done))
+	}
+	if p, err := x.Request.Body.Next(nil); string(p) != "abc" || err != nil {
+		t.Errorf("%q %v", p, err)
+	}
+	k.kept.reset()
+}
+
 // A Call that has been used is as a new one.
 func TestCallReset(t *testing.T) {
 	x := exchange.Acquire()

@@ -116,6 +116,42 @@ func (u *Upstream) InFlight() int { return int(u.flight.n.Load()) }
 // Waiting is how many are in the queue.
 func (u *Upstream) Waiting() int { return int(u.flight.waiting.Load()) }
 
+// enter takes a place in flight for x, or waits for one. That all are taken is no news where none could be used: it says
+// that then, and waits for nothing.
+func (u *Upstream) enter(x *exchange.Exchange) error {
+	if u.max > 0 && u.flight.n.Load() >= u.max {
+		if err := u.shut(); err != nil {
+			return err
+		}
+	}
+	err := u.flight.enter(x, u.max, &u.queue)
+	if err == errBusy {
+		if shut := u.shut(); shut != nil {
+			return shut
+		}
+	}
+	return err
+}
+
+// shut says why a pick would fail; nil if it may succeed.
+func (u *Upstream) shut() error {
+	s := u.group.set.Load()
+	if len(s.turns) == 0 {
+		return s.nobody()
+	}
+	for i := range s.entries {
+		if c := &s.entries[i]; c.accept != 0 && c.e.ready() {
+			return nil
+		}
+	}
+	for _, e := range s.standby {
+		if e.ready() {
+			return nil
+		}
+	}
+	return errOpen
+}
+
 // pick chooses the endpoint for one try at x. not is the endpoint that has just failed it, nil at the first try: it is taken
 // again only if no other can be. Every pick that succeeds is followed by exactly one done. It takes no lock and
 // allocates nothing.
