@@ -61,7 +61,7 @@ conform: build ## malformed requests and hostile answers against weir, nginx and
 score: build tools ## every row of the scoreboard against its floor, for an hour or so (score-C3: that row); results in bench/results/scoreboard.md
 	$(GO) run ./bench/score
 
-score-quick: build tools ## the same rows, short
+score-quick: build tools ## the same rows, as short as in the suite
 	$(GO) run ./bench/score -quick
 
 score-%: build
