@@ -58,7 +58,7 @@ bench-slow: build ## ordinary traffic through weir beside 1,000 slow clients
 conform: build ## malformed requests and hostile answers against weir, nginx and HAProxy; results in bench/conform
 	$(GO) run ./bench/conform
 
-score: build tools ## every row of the scoreboard against its floor, for an hour or so; results in bench/results/scoreboard.md
+score: build tools ## every row of the scoreboard against its floor, for an hour or so (score-C3: that row); results in bench/results/scoreboard.md
 	$(GO) run ./bench/score
 
 score-quick: build tools ## the same rows, as short as in the suite

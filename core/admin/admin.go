@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/observe"
 	"github.com/weirproxy/weir/core/plan"
 )
@@ -153,6 +154,18 @@ type routeView struct {
 	Methods  []string `json:"methods,omitempty"`
 	Filters  []string `json:"filters,omitempty"`
 	Upstream string   `json:"upstream,omitempty"`
+
+	// What a route has instead of, or beside, one upstream.
+	Split    []shareView `json:"split,omitempty"`
+	Mirror   *shareView  `json:"mirror,omitempty"`
+	Respond  int         `json:"respond,omitempty"` // status
+	Redirect string      `json:"redirect,omitempty"`
+}
+
+// shareView is an upstream that gets some of a route's requests, or copies of them.
+type shareView struct {
+	Upstream string  `json:"upstream"`
+	Share    float64 `json:"share"` // of 1
 }
 
 func (s *Server) routes(w http.ResponseWriter, _ *http.Request) {
@@ -161,11 +174,32 @@ func (s *Server) routes(w http.ResponseWriter, _ *http.Request) {
 	for i := range p.Routes {
 		c := &p.Spec.Routes[i]
 		all[i] = routeView{Name: c.Name, Hosts: c.Match.Hosts, Path: c.Match.Path, Methods: c.Match.Methods, Upstream: c.Upstream}
+		all[i].show(c)
 		for _, f := range p.Routes[i].Chain {
 			all[i].Filters = append(all[i].Filters, f.Name)
 		}
 	}
 	writeJSON(w, http.StatusOK, all)
+}
+
+// show says where the requests of c go, if not simply to an upstream.
+func (v *routeView) show(c *config.Route) {
+	sum := 0
+	for _, s := range c.Split {
+		sum += s.Weight
+	}
+	for _, s := range c.Split {
+		v.Split = append(v.Split, shareView{s.Upstream, float64(s.Weight) / float64(sum)})
+	}
+	if c.Mirror != nil {
+		v.Mirror = &shareView{c.Mirror.Upstream, c.Mirror.Share}
+	}
+	if c.Respond != nil {
+		v.Respond = c.Respond.Status
+	}
+	if c.Redirect != nil {
+		v.Redirect = c.Redirect.To
+	}
 }
 
 func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {

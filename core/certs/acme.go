@@ -179,7 +179,7 @@ func (a *ACME) obtain(domain string) {
 		}
 		wait += rand.N(wait/10 + 1) // nodes that start together
 		a.note(domain, err)
-		a.r.log.Warn().Err(err).Str("domain", domain).Dur("retry_in_ms", wait).Msg("no certificate was issued")
+		a.r.log.Warn().Err(err).Str("domain", domain).Stringer("retry_in", wait.Round(time.Second)).Msg("no certificate was issued")
 		select {
 		case <-a.ctx.Done():
 			return

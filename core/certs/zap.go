@@ -10,6 +10,9 @@ import (
 // certificates itself. Its errors are warnings, for it tries again.
 func zapLogger(log zerolog.Logger) *zap.Logger { return zap.New(&zapCore{log: log}) }
 
+// obtaining is certmagic's name for the log of a certificate that is asked for the first time. How that ended weir tells.
+const obtaining = "obtain"
+
 // zapCore is a zapcore.Core.
 type zapCore struct {
 	log    zerolog.Logger
@@ -32,7 +35,7 @@ func (c *zapCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore
 // Write is zapcore.Core's.
 func (c *zapCore) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	line := c.log.Debug()
-	if e.Level >= zapcore.WarnLevel {
+	if e.Level >= zapcore.WarnLevel && e.LoggerName != obtaining {
 		line = c.log.Warn()
 	}
 	if line == nil {

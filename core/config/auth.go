@@ -39,7 +39,7 @@ func (d *decoder) auth(v value) Auth {
 		if s := d.text(v); s == string(AuthNone) {
 			a.Kind = AuthNone
 		} else if s != "" {
-			d.fail(v.pos, "wants none, {jwt: name} or {any: […]}, not %q%s", s, suggest(s, []string{string(AuthNone)}))
+			d.fail(v.pos, "wants none, {jwt: name}, {mtls: true} or {any: […]}, not %q%s", s, suggest(s, []string{string(AuthNone)}))
 		}
 		return a
 	}

@@ -254,6 +254,10 @@ func TestSuggest(t *testing.T) {
 	f("htos", `; did you mean "host"?`, "host", "match")
 	f("HOST", `; did you mean "host"?`, "host", "match")
 	f("recv", `; did you mean "recv_timeout"?`, "recv_timeout", "send_timeout")
+	// what others call it
+	f("HTTP2", `; did you mean "h2"?`, "http1", "h2")
+	f("grpc", `; did you mean "h2"?`, "http1", "h2")
+	f("grpc", "", "host")
 	// nothing near
 	f("", "", "a")
 	f("x", "", "a", "b")

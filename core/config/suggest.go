@@ -1,12 +1,24 @@
 package config
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
 
+// synonyms are words that other programs have for ours, and that are nearer to another of our own in letters, or to none.
+var synonyms = map[string]string{
+	"http2": ProtocolH2, "http/2": ProtocolH2, "http/2.0": ProtocolH2, "h2c": ProtocolH2, "grpc": ProtocolH2,
+	"leastconn": BalanceLeastRequests, "least_conn": BalanceLeastRequests, "least_connections": BalanceLeastRequests,
+	"ring_hash": BalanceHash, "maglev": BalanceHash, "ip_hash": BalanceHash, "source": BalanceHash,
+	"max_connections": "connections", "max_header_bytes": "header_bytes", "max_body_size": "body_bytes",
+}
+
 // suggest returns `; did you mean "x"?` for the name nearest to got, or nothing when none is near.
 func suggest(got string, names []string) string {
+	if name := synonyms[strings.ToLower(got)]; slices.Contains(names, name) {
+		return "; did you mean " + strconv.Quote(name) + "?"
+	}
 	// A third of the letters may be wrong, but not all of them.
 	best, least := "", min((len(got)+2)/3+1, len(got))
 	for _, name := range names {

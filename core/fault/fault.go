@@ -64,6 +64,7 @@ const (
 	NotReady
 	Draining
 	ExchangeTimeout
+	Exhausted // no descriptors or memory for one more socket
 
 	kinds
 )
@@ -108,6 +109,7 @@ var traits = [kinds]struct {
 	NotReady:           {"not_ready", Self, 503, false, false},
 	Draining:           {"draining", Self, 503, false, false},
 	ExchangeTimeout:    {"exchange_timeout", Self, 504, false, false},
+	Exhausted:          {"exhausted", Self, 503, false, false},
 }
 
 // String is the word for k in logs and metrics.

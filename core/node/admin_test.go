@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -24,6 +25,8 @@ upstreams:
 routes:
   - {name: all, match: {host: a.example, path: /*, methods: [GET]}, auth: none, upstream: api}
   - {name: text, match: {path: /t}, auth: none, respond: {status: 204}}
+  - {name: shared, match: {path: /s}, auth: none, split: [{upstream: api, weight: 1}, {upstream: guarded, weight: 3}], mirror: {upstream: guarded, share: 10%}}
+  - {name: old, match: {path: /o}, auth: none, redirect: {to: /t}}
 `
 
 func TestAdmin(t *testing.T) {
@@ -75,8 +78,22 @@ func TestAdmin(t *testing.T) {
 	f("GET", "/debug/pprof/goroutine?debug=1", key, 200, "goroutine profile")
 	var routes []map[string]any
 	_, _, body := ask("GET", "/routes", key)
-	if err := json.Unmarshal([]byte(body), &routes); err != nil || len(routes) != 2 || routes[0]["upstream"] != "api" || routes[0]["filters"].([]any)[0] != "fake" {
+	if err := json.Unmarshal([]byte(body), &routes); err != nil || len(routes) != 4 || routes[0]["upstream"] != "api" || routes[0]["filters"].([]any)[0] != "fake" {
 		t.Errorf("%v %s", err, body)
+	}
+	for i, want := range []map[string]any{
+		1: {"respond": 204.0},
+		2: {
+			"split":  []any{map[string]any{"upstream": "api", "share": 0.25}, map[string]any{"upstream": "guarded", "share": 0.75}},
+			"mirror": map[string]any{"upstream": "guarded", "share": 0.1},
+		},
+		3: {"redirect": "/t"},
+	} {
+		for key := range want {
+			if i >= len(routes) || !reflect.DeepEqual(routes[i][key], want[key]) {
+				t.Errorf("route %d: no %s as it should be\n%s", i, key, body)
+			}
+		}
 	}
 	var upstreams []map[string]any
 	_, _, body = ask("GET", "/upstreams", key)

@@ -226,7 +226,7 @@ func TestIssuesByHTTP(t *testing.T) {
 		coretest.Options{Files: map[string]string{"acme-ca.pem": p.CA}})
 	asks := func(domain string) {
 		t.Helper()
-		coretest.Eventually(t, "a certificate is asked for", func() bool { return strings.Contains(r.Log.String(), `"domain":"`+domain+`","retry_in_ms"`) })
+		coretest.Eventually(t, "a certificate is asked for", func() bool { return strings.Contains(r.Log.String(), `"domain":"`+domain+`","retry_in"`) })
 	}
 	asks("a.example")
 	mustReload(t, r, yaml)
@@ -261,6 +261,9 @@ func TestIssuesByHTTP(t *testing.T) {
 	}
 	if got := adminText(t, r, "/health/ready"); strings.Contains(got, "waits") {
 		t.Error(got)
+	}
+	if strings.Contains(r.Log.String(), `"logger":"obtain"`) {
+		t.Errorf("failures are told twice:\n%s", r.Log)
 	}
 	if n := strings.Count(p.Log.String(), "validate w/ HTTP"); n == 0 {
 		t.Errorf("not by HTTP:\n%s", p.Log.String())

@@ -100,12 +100,12 @@ func Start(o Options) (_ *Node, err error) {
 	}
 	p.Begin()
 	n.shared.Metrics.Reload(nil)
-	n.logServing()
+	n.tell("serving")
 	return n, nil
 }
 
-// logServing says where the node can be reached: addresses as they were bound, the port of :0 included.
-func (n *Node) logServing() {
+// tell says where the node can be reached, which a reload can change: addresses as they were bound, the port of :0 included.
+func (n *Node) tell(what string) {
 	var all []string
 	for _, a := range n.Addresses() {
 		all = append(all, a.String())
@@ -115,7 +115,10 @@ func (n *Node) logServing() {
 	if a := n.AdminAddr(); a != nil {
 		e = e.Stringer("admin", a)
 	}
-	e.Int("routes", len(n.spec.Routes)).Msg("serving")
+	if v := n.o.Build.Version; v != "" {
+		e = e.Str("version", v)
+	}
+	e.Int("routes", len(n.spec.Routes)).Msg(what)
 }
 
 // newShared makes what outlives every plan. Offline it asks for no names and endpoints.
@@ -222,7 +225,7 @@ func (n *Node) Reload() error {
 	for i := range n.spec.Warnings {
 		n.shared.Log.Warn().Msg(n.spec.Warnings[i].Error())
 	}
-	n.shared.Log.Info().Int("routes", len(n.spec.Routes)).Msg("reloaded")
+	n.tell("reloaded")
 	return nil
 }
 

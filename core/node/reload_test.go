@@ -192,6 +192,12 @@ func TestListenersComeAndGo(t *testing.T) {
 	if n := len(r.Node.Addresses()); n != 3 {
 		t.Fatal(r.Node.Addresses())
 	}
+	for _, a := range r.Node.Addresses() {
+		coretest.Eventually(t, "the reload tells of "+a.String(), func() bool {
+			_, said, _ := strings.Cut(r.Log.String(), `"message":"serving"`)
+			return strings.Contains(said, a.String())
+		})
+	}
 	if a := r.Node.Addresses()["127.0.0.1:0"].String(); a != r.Address {
 		t.Errorf("moved from %s to %s", r.Address, a)
 	}

@@ -94,6 +94,11 @@ func TestQueueByConfiguration(t *testing.T) {
 		})
 		coretest.Eventually(t, "the request is there", func() bool { return u.InFlight()+u.Waiting() == i+1 })
 	}
+	for _, want := range []string{"in_flight", "waiting"} {
+		if m := grep(string(r.Node.Metrics()), "weir_upstream_requests_"+want+"{"); !strings.Contains(m, `} 1`) {
+			t.Error(m)
+		}
+	}
 	c := r.Client()
 	c.Send(get)
 	answer, body := c.Answer("GET")

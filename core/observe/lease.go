@@ -65,14 +65,19 @@ func (l *Lease) Endpoint(upstream, endpoint string, breaker, usable func() float
 	})
 }
 
-// Upstream makes panics the answer to whether an upstream has so few usable endpoints that all are used: 1, or 0.
-func (l *Lease) Upstream(name string, panics func() float64) {
-	hold(l, l.m.panics.Acquire(panics, name))
+// UpstreamOptions tell what there is to say of an upstream as a whole; none is nil.
+type UpstreamOptions struct {
+	Panics            func() float64 // 1 if so few endpoints are usable that all are used, or 0
+	InFlight, Waiting func() float64 // requests that are with it, and those in its queue
+	Retries           func() float64 // so far
 }
 
-// Retries makes count the answer for the retries to an upstream.
-func (l *Lease) Retries(upstream string, count func() float64) {
-	hold(l, l.m.retries.Acquire(count, upstream))
+// Upstream shows what o tells of an upstream.
+func (l *Lease) Upstream(name string, o UpstreamOptions) {
+	hold(l, l.m.panics.Acquire(o.Panics, name))
+	hold(l, l.m.inFlight.Acquire(o.InFlight, name))
+	hold(l, l.m.waiting.Acquire(o.Waiting, name))
+	hold(l, l.m.retries.Acquire(o.Retries, name))
 }
 
 // Release is for the lease.

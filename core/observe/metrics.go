@@ -29,6 +29,8 @@ type Metrics struct {
 	breaker      metric.Callbacks
 	usable       metric.Callbacks
 	panics       metric.Callbacks
+	inFlight     metric.Callbacks
+	waiting      metric.Callbacks
 	tries        metric.Counters
 	tryErrors    metric.Counters
 	retries      metric.Callbacks
@@ -70,6 +72,8 @@ func NewMetrics(b Build) *Metrics {
 		breaker:      r.Gauges("circuit_breaker_state", "0 closed, 1 half-open, 2 open.", "upstream", "endpoint"),
 		usable:       r.Gauges("weir_upstream_endpoint_usable", "1 if an endpoint is healthy and not ejected.", "upstream", "endpoint"),
 		panics:       r.Gauges("weir_upstream_panic", "1 while too few endpoints are usable and all are used.", "upstream"),
+		inFlight:     r.Gauges("weir_upstream_requests_in_flight", "Requests that are with an upstream.", "upstream"),
+		waiting:      r.Gauges("weir_upstream_requests_waiting", "Requests in an upstream's queue, above max_in_flight.", "upstream"),
 		tries:        r.Counters("weir_upstream_requests_total", "Requests sent to an endpoint, retries included.", "upstream", "endpoint"),
 		tryErrors:    r.Counters("weir_upstream_errors_total", "Requests to an endpoint that failed.", "upstream", "endpoint", "kind"),
 		retries:      r.CounterCallbacks("weir_upstream_retries_total", "Requests to an upstream that were sent once more after a failure.", "upstream"),
@@ -87,7 +91,7 @@ func NewMetrics(b Build) *Metrics {
 		k := fault.Kind(i)
 		return faults.Acquire(k.String(), k.Source().String())
 	})
-	m.reloads = r.Counters("weir_reload_attempts_total", "Reloads of the configuration that were tried.").Acquire()
+	m.reloads = r.Counters("weir_reload_attempts_total", "Readings of the configuration that were tried: the first one, and reloads.").Acquire()
 	m.reloadErrors = r.Counters("weir_reload_errors_total", "Reloads that failed and changed nothing.").Acquire()
 	r.Gauges("weir_config_last_reload_successful", "1 if the last reload succeeded.").
 		Acquire(func() float64 { return float64(m.reloaded.Load()) })

@@ -31,8 +31,12 @@ func (b *builder) openUpstreams() {
 			continue
 		}
 		b.owns(u.Close)
-		b.lease.Upstream(u.Name, func() float64 { return flag(u.Panics()) })
-		b.lease.Retries(u.Name, func() float64 { return float64(u.Retries()) })
+		b.lease.Upstream(u.Name, observe.UpstreamOptions{
+			Panics:   func() float64 { return flag(u.Panics()) },
+			InFlight: func() float64 { return float64(u.InFlight()) },
+			Waiting:  func() float64 { return float64(u.Waiting()) },
+			Retries:  func() float64 { return float64(u.Retries()) },
+		})
 		b.upstreams[c.Name] = &Upstream{Upstream: u}
 		b.plan.Upstreams = append(b.plan.Upstreams, b.upstreams[c.Name])
 	}

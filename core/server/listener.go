@@ -56,10 +56,15 @@ func (l *listener) drain() {
 	}
 }
 
+// tellAgain is the time between two lines about accepting that fails. Without descriptors it does whenever one has become free
+// and was used: a hundred times a second.
+const tellAgain = 10 * time.Second
+
 // accept takes connections until the listener is closed. No error but that ends it: without file descriptors it waits.
 func (l *listener) accept() {
 	defer close(l.done)
 	wait := 5 * time.Millisecond
+	failed, told := 0, time.Time{}
 	for {
 		nc, err := l.ln.Accept()
 		if err == nil {
@@ -73,7 +78,11 @@ func (l *listener) accept() {
 			return
 		default:
 		}
-		l.server.log.Warn().Err(err).Str("listener", l.spec.Load().Address).Msg("accept failed; trying again")
+		failed++
+		if now := time.Now(); now.Sub(told) >= tellAgain {
+			l.server.log.Warn().Err(err).Str("listener", l.spec.Load().Address).Int("times", failed).Msg("accept failed; trying again")
+			failed, told = 0, now
+		}
 		select {
 		case <-l.quit:
 		case <-time.After(wait):

@@ -3,9 +3,11 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"github.com/pires/go-proxyproto"
 
@@ -34,9 +36,24 @@ func (e *Endpoint) dial(x *exchange.Exchange) (net.Conn, error) {
 	defer x.Bind(exchange.UpstreamLeg, nil)
 	nc, err := e.connect(ctx, &x.Client)
 	if err != nil {
-		return nil, &fault.Fault{Kind: fault.ConnectFailed, Text: "connect", Err: err}
+		kind := fault.ConnectFailed
+		if exhausted(err) {
+			kind = fault.Exhausted
+		}
+		return nil, &fault.Fault{Kind: kind, Text: "connect", Err: err}
 	}
 	return nc, nil
+}
+
+// exhausted reports whether err is for want of descriptors or memory of our own. That says nothing about an endpoint: counted
+// against it, the breakers of all upstreams would open together.
+func exhausted(err error) bool {
+	for _, own := range [...]error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM} {
+		if errors.Is(err, own) {
+			return true
+		}
+	}
+	return false
 }
 
 // connect is dial without an exchange: the client is who is named in a PROXY header.

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -284,7 +287,7 @@ func TestSlowStartAfterBreaker(t *testing.T) {
 	}
 }
 
-// judged has one endpoint take answers: + good, - bad; the verdict stands behind each.
+// TestJudge has one endpoint take answers: + good, - bad, x none for want of descriptors; the verdict stands behind each.
 func TestJudge(t *testing.T) {
 	f := func(script string) {
 		t.Helper()
@@ -295,6 +298,9 @@ func TestJudge(t *testing.T) {
 			var err error
 			if script[i] == '-' {
 				err = errors.New("bad")
+			}
+			if script[i] == 'x' {
+				err = &net.OpError{Op: "dial", Err: os.NewSyscallError("socket", syscall.EMFILE)}
 			}
 			now := int64(i+1) * int64(time.Minute)
 			g.judge(g.members[0], err, now)
@@ -316,6 +322,7 @@ func TestJudge(t *testing.T) {
 	f("+h+h-h-h+h-h-h-u-u+u-u+u+h+h")
 	f("-u-u+h")
 	f("-u-u-u+u+h")
+	f("+h-h-hxhxhxh-u+uxu+h")
 }
 
 // Whatever is added, removed, fails and recovers: pick gives members only, never one that is ejected or sick unless in

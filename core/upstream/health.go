@@ -88,8 +88,11 @@ func (g *group) checked(m *member, err error) {
 // judge counts an answer, a good one if err is nil, and reports whether it changes anything. g.mu is held.
 func (g *group) judge(m *member, err error, now int64) (changed bool) {
 	h, o := &m.health, g.o.Health
-	h.err = err
 	h.due = now + jitter(o.Interval)
+	if exhausted(err) {
+		return false
+	}
+	h.err = err
 	was := h.verdict
 	switch {
 	case err == nil && was != unhealthy:

@@ -64,7 +64,7 @@ func (u *Upstream) Status() Status {
 		}
 	}
 	if g.file != nil && g.file.err != "" {
-		s.Problems = append(s.Problems, g.o.File+": "+g.file.err)
+		s.Problems = append(s.Problems, g.file.err) // names the file
 	}
 	return s
 }
