@@ -93,6 +93,16 @@ func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
 	if ok, err := tryLock(path); !ok {
 		return false, err
 	}
+	own, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	// One that was not touched for too long, because the machine slept, is another's by now. The time tells: it is the one that
+	// we have set, and the file may be the same to the system.
+	ours := func() bool {
+		is, err := os.Stat(path)
+		return err == nil && is.ModTime().Equal(own.ModTime())
+	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -103,7 +113,11 @@ func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
 			case <-stop:
 				return
 			case now := <-tick.C:
-				_ = os.Chtimes(path, now, now)
+				if ours() && os.Chtimes(path, now, now) == nil {
+					if is, err := os.Stat(path); err == nil {
+						own = is
+					}
+				}
 			}
 		}
 	}()
@@ -112,7 +126,9 @@ func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
 	s.held[path] = func() {
 		close(stop)
 		<-done
-		_ = os.Remove(path)
+		if ours() {
+			_ = os.Remove(path)
+		}
 	}
 	return true, nil
 }
