@@ -22,8 +22,8 @@ const (
 
 // tryLock makes a file that only one can make, on every file system that nodes share. It reports false if another has.
 func tryLock(path string) (bool, error) {
-	if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > lockStale {
-		_ = os.Remove(path)
+	if info, err := os.Stat(path); err == nil && stale(info) {
+		removeStale(path)
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -33,6 +33,26 @@ func tryLock(path string) (bool, error) {
 		return false, err
 	}
 	return true, f.Close()
+}
+
+func stale(info os.FileInfo) bool { return time.Since(info.ModTime()) > lockStale }
+
+// removeStale takes a dead one's lock away. Others may be at it, and the first of them may have made its own at path since: so
+// only who has the guard looks once more and removes. A guard is held for a moment; one that is stale died within it.
+func removeStale(path string) {
+	guard := path + ".stale"
+	if info, err := os.Stat(guard); err == nil && stale(info) {
+		_ = os.Remove(guard)
+	}
+	f, err := os.OpenFile(guard, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return // another is at it
+	}
+	_ = f.Close()
+	if info, err := os.Stat(path); err == nil && stale(info) {
+		_ = os.Remove(path)
+	}
+	_ = os.Remove(guard)
 }
 
 // storage is a folder for certmagic with locks of ours: its own leave a goroutine behind for seconds.
@@ -73,6 +93,16 @@ func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
 	if ok, err := tryLock(path); !ok {
 		return false, err
 	}
+	own, err := os.Stat(path)
+	if err != nil {
+		return false, err
+	}
+	// One that was not touched for too long, because the machine slept, is another's by now. The time tells: it is the one that
+	// we have set, and the file may be the same to the system.
+	ours := func() bool {
+		is, err := os.Stat(path)
+		return err == nil && is.ModTime().Equal(own.ModTime())
+	}
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
@@ -83,7 +113,11 @@ func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
 			case <-stop:
 				return
 			case now := <-tick.C:
-				_ = os.Chtimes(path, now, now)
+				if ours() && os.Chtimes(path, now, now) == nil {
+					if is, err := os.Stat(path); err == nil {
+						own = is
+					}
+				}
 			}
 		}
 	}()
@@ -92,7 +126,9 @@ func (s *storage) TryLock(_ context.Context, name string) (bool, error) {
 	s.held[path] = func() {
 		close(stop)
 		<-done
-		_ = os.Remove(path)
+		if ours() {
+			_ = os.Remove(path)
+		}
 	}
 	return true, nil
 }

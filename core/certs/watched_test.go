@@ -4,6 +4,8 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,8 +130,51 @@ func TestLocks(t *testing.T) {
 	if ok, err := s.TryLock(ctx, "a"); !ok || err != nil {
 		t.Error(ok, err)
 	}
-	if s.Unlock(ctx, "a") != nil || other.Unlock(ctx, "a") != nil || s.Unlock(ctx, "a") == nil {
+	if other.Unlock(ctx, "a") != nil { // woken up: it has nothing to give back
 		t.Error("unlock")
+	}
+	if ok, err := other.TryLock(ctx, "a"); ok || err != nil {
+		t.Error("the lock is gone", err)
+	}
+	if s.Unlock(ctx, "a") != nil || s.Unlock(ctx, "a") == nil {
+		t.Error("unlock")
+	}
+}
+
+// TestOneTakesOver: of many that find a dead one's lock at once, one gets it.
+func TestOneTakesOver(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "a")
+	past := time.Now().Add(-2 * lockStale)
+	for round := range 300 {
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, past, past); err != nil {
+			t.Fatal(err)
+		}
+		var got atomic.Int64
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for range 8 {
+			wg.Go(func() {
+				<-start
+				if ok, err := tryLock(path); err != nil {
+					t.Error(err)
+				} else if ok {
+					got.Add(1)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		if got.Load() > 1 {
+			t.Fatalf("round %d: %d have the lock", round, got.Load())
+		}
+		_ = os.Remove(path)
+	}
+	if left, _ := os.ReadDir(dir); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
 	}
 }
 

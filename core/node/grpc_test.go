@@ -359,10 +359,14 @@ func TestGRPCCancel(t *testing.T) {
 		_ = say(s, "more")
 		cancel()
 		gone(2, time.Now())
-		// The deadline is told to the upstream, and kept.
+		if _, failures, opened := r.Node.Plan().Upstreams[0].Endpoints()[0].Stats(); failures != 0 || opened != 1 {
+			t.Errorf("%d failures, %d connections", failures, opened)
+		}
+		// The deadline is told to the upstream, and kept. Who finds first that it is over, ends the stream: if that is the
+		// upstream, which resets it, then it was too slow for its caller.
 		ctx, cancel = context.WithTimeout(t.Context(), 200*time.Millisecond)
 		defer cancel()
-		if _, err := one(ctx, c, "Wait", "x"); status.Code(err) != codes.DeadlineExceeded {
+		if _, err := one(ctx, c, "Wait", "x"); status.Code(err) != codes.DeadlineExceeded && status.Code(err) != codes.Unavailable {
 			t.Error(err)
 		}
 		gone(3, time.Now())
@@ -373,8 +377,8 @@ func TestGRPCCancel(t *testing.T) {
 		if got, err := one(t.Context(), c, "One", "x"); got != "x" || err != nil { // the connections live on
 			t.Error(got, err)
 		}
-		if _, failures, opened := r.Node.Plan().Upstreams[0].Endpoints()[0].Stats(); failures != 0 || opened != 1 {
-			t.Errorf("%d failures, %d connections", failures, opened)
+		if _, _, opened := r.Node.Plan().Upstreams[0].Endpoints()[0].Stats(); opened != 1 {
+			t.Errorf("%d connections", opened)
 		}
 		// A client whose connection ends.
 		s = talk(t, t.Context(), c, "Hold")
