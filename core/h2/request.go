@@ -243,4 +243,7 @@ func (b *requestBody) Read(p []byte) (int, error) {
 }
 
 // Whole is exchange.Source's.
+// Body is what Begin has made the source of the request's body.
+func (s *Stream) Body() exchange.Source { return (*requestBody)(s) }
+
 func (b *requestBody) Whole() bool { return b.whole() }

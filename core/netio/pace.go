@@ -57,8 +57,31 @@ func (p *pace) waited(ns int64, bytes int) {
 	}
 }
 
+// Pace is the pace of one of several streams of a connection, whose waits are measured by who reads or writes it. The zero
+// Pace is off. End may be called by any goroutine.
+type Pace struct{ pace }
+
+// Reads and Writes begin it; see [Conn.PaceReads] and [Conn.PaceWrites].
+func (p *Pace) Reads(rate int64)  { p.set(rate, pause) }
+func (p *Pace) Writes(rate int64) { p.set(rate, Grace) }
+
+// On reports whether there is a pace to keep.
+func (p *Pace) On() bool { return p.on() }
+
+// End takes it back.
+func (p *Pace) End() { p.rate.Store(0) }
+
+// Waited notes what came, or was taken, of a wait since clock.Nano was since. It gives ErrSlow when the credit is spent.
+func (p *Pace) Waited(since int64, bytes int) error {
+	if p.waited(clock.Nano()-since, bytes); p.on() && p.left <= 0 {
+		return ErrSlow
+	}
+	return nil
+}
+
 // PaceReads makes reads give ErrSlow when the peer has sent less than rate bytes a second, but for Grace, of the time that
-// they waited for it, and for a pause of a minute at most that it has earned. 0 takes it back. It is for who reads; EndPace may be called by any goroutine.
+// they waited for it, and for a pause of a minute at most that it has earned. 0 takes it back. It is for who reads; EndPace
+// may be called by any goroutine.
 func (c *Conn) PaceReads(rate int64) { c.lowest().inPace.set(rate, pause) }
 
 // EndPace takes PaceReads back. A read that is blocked goes on for as long as ReadBy allows.

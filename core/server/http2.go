@@ -5,11 +5,14 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/h2"
+	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/proxy"
+	"github.com/weirproxy/weir/core/wire"
 )
 
 // priorKnowledge is the head that a client without TLS begins HTTP/2 with (RFC 9113 §3.3): what HTTP/1.1 reads of the preface.
@@ -99,6 +102,7 @@ func (c *conn) stream(s *h2.Stream) {
 	d := streams.Get().(*stream)
 	*d = stream{Stream: s, c: c, x: x, method: x.Request.Method, upgrade: x.Request.Upgrade}
 	x.Down = d
+	d.pace(p.MinRate)
 	c.count(p)
 	if err == nil && c.server.memory.scarce.Load() && !c.probe(x) {
 		err = errScarce
@@ -134,6 +138,51 @@ type stream struct {
 	method  []byte // the client's own, which frames the answer
 	upgrade bool   // it asked for one (RFC 8441)
 	tunnel  bool
+
+	reads, writes netio.Pace
+}
+
+// pace makes the client keep the least rate: with the body, unless that is a stream of messages, and with the answer.
+func (s *stream) pace(rate int64) {
+	if rate <= 0 {
+		return
+	}
+	s.writes.Writes(rate)
+	if b := &s.x.Request.Body; !b.Empty() && !isGRPC(s.x.Request.Header.Get("content-type")) {
+		s.reads.Reads(rate)
+		b.Init(b.Length, s)
+	}
+}
+
+// Read is exchange.Source's.
+func (s *stream) Read(p []byte) (n int, err error) {
+	if !s.reads.On() {
+		return s.Body().Read(p)
+	}
+	began := clock.Nano()
+	n, err = s.Body().Read(p)
+	if slow := s.reads.Waited(began, n); slow != nil && err == nil {
+		return 0, wire.Blame(wire.FromClient, slow)
+	}
+	return n, err
+}
+
+// Whole is exchange.Source's.
+func (s *stream) Whole() bool { return s.Body().Whole() }
+
+// WriteBody is exchange.Downstream's.
+func (s *stream) WriteBody(p []byte, flush bool) error {
+	if !s.writes.On() {
+		return s.Stream.WriteBody(p, flush)
+	}
+	began := clock.Nano()
+	if err := s.Stream.WriteBody(p, flush); err != nil {
+		return err
+	}
+	if slow := s.writes.Waited(began, len(p)); slow != nil {
+		return wire.Blame(wire.FromClient, slow)
+	}
+	return nil
 }
 
 var streams = sync.Pool{New: func() any { return &stream{} }}
@@ -147,6 +196,7 @@ func (s *stream) WriteHead(x *exchange.Exchange, length int64) error {
 	if err := x.Begin(); err != nil {
 		return err
 	}
+	s.reads.End() // who is answered already may send as it likes
 	return s.Stream.WriteHead(x, length)
 }
 
