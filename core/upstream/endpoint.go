@@ -84,6 +84,11 @@ type Endpoint struct {
 
 	requests, failures, opened atomic.Int64
 
+	broken     atomic.Int64  // tries that failed without an answer
+	lastKind   atomic.Uint32 // how the last of them did: a fault.Kind
+	toldBroken int64         // of the Registry's goroutine, as toldAt
+	toldAt     int64
+
 	conns conns
 	h2    streams
 }

@@ -1,12 +1,14 @@
 package upstream
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"sync"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/fault"
 )
 
 // Registry keeps what must outlive a plan: endpoints with their connections and breakers, what is known of their health,
@@ -109,13 +111,23 @@ func (r *Registry) sweep() {
 			now := clock.Nano()
 			r.Each(func(_ string, e *Endpoint) {
 				e.sweep(now)
-				r.watch(e)
+				r.watch(e, now)
 			})
 		}
 	}
 }
 
-func (r *Registry) watch(e *Endpoint) {
+// tellEvery is how often it is told that requests to an endpoint fail.
+const tellEvery = 10 * time.Second
+
+func (r *Registry) watch(e *Endpoint, now int64) {
+	if n := e.broken.Load(); n != e.toldBroken && (e.toldAt == 0 || now-e.toldAt >= int64(tellEvery)) {
+		r.event(Event{
+			Upstream: e.Upstream, Endpoint: e.Name, Bad: true,
+			Text: fmt.Sprintf("%d requests failed", n-e.toldBroken), Err: errors.New(fault.Kind(e.lastKind.Load()).String()),
+		})
+		e.toldBroken, e.toldAt = n, now
+	}
 	if e.Breaker == nil || r.o.Breaker == nil {
 		return
 	}

@@ -185,6 +185,10 @@ func (u *Upstream) done(e *Endpoint, t Ticket, how Outcome, kind fault.Kind, now
 	switch how {
 	case OutcomeFailure:
 		e.failures.Add(1)
+		if kind != fault.None {
+			e.lastKind.Store(uint32(kind))
+			e.broken.Add(1)
+		}
 		n := e.streak.Add(1)
 		if o := g.o.Ejection; o != nil && n%int32(o.ConsecutiveFailures) == 0 {
 			g.kick()
