@@ -19,6 +19,19 @@ func (d *decoder) wasmConfig(v value) string {
 	return string(d.appendJSON(nil, v))
 }
 
+// metadata returns an object of objects, by the namespaces that filters know, as JSON.
+func (d *decoder) metadata(v value) string {
+	for _, e := range d.fields(v) {
+		if e.value.kind != object {
+			d.wants(e.value, "keys and values")
+		}
+	}
+	if v.kind != object {
+		return ""
+	}
+	return string(d.appendJSON(nil, v))
+}
+
 func (d *decoder) appendJSON(dst []byte, v value) []byte {
 	switch v.kind {
 	case object:

@@ -31,6 +31,7 @@ type Route struct {
 	Mirror      *Mirror // nil: none
 	Respond     *Respond
 	Redirect    *Redirect
+	Metadata    string // a JSON object for filters to read; empty: none
 }
 
 // Which Host an upstream is sent, when it is not a fixed one.
@@ -111,6 +112,7 @@ var routeKeys = []key[Route]{
 	{"body_bytes", now, func(d *decoder, v value, r *Route) { r.BodyBytes = d.size(v) }},
 	{"upstream", now, func(d *decoder, v value, r *Route) { r.Upstream = d.mention(v, upstreams) }},
 	{"split", now, func(d *decoder, v value, r *Route) { r.Split = d.split(v) }},
+	{"metadata", now, func(d *decoder, v value, r *Route) { r.Metadata = d.metadata(v) }},
 	{"mirror", now, func(d *decoder, v value, r *Route) { r.Mirror = d.mirror(v) }},
 	{"respond", now, func(d *decoder, v value, r *Route) { r.Respond = d.respond(v) }},
 	{"redirect", now, func(d *decoder, v value, r *Route) { r.Redirect = d.redirect(v) }},

@@ -16,6 +16,7 @@ type Upstream struct {
 	Ejection       *Ejection     // nil: none
 	PanicThreshold float64       // fraction of endpoints that must be usable, else all are used; 0: never
 	Breaker        *Breaker      // nil: none
+	Metadata       string        // a JSON object for filters to read; empty: none
 	MaxInFlight    int           // 0: no limit
 	Queue          *Queue        // nil: what is above MaxInFlight is refused at once
 	Retry          *Retry        // nil: none
@@ -87,6 +88,7 @@ func (d *decoder) upstreams(v value) []Upstream {
 
 var upstreamKeys = []key[Upstream]{
 	{"endpoints", must, func(d *decoder, v value, u *Upstream) { u.Endpoints, u.EndpointsFile = d.endpoints(v) }},
+	{"metadata", now, func(d *decoder, v value, u *Upstream) { u.Metadata = d.metadata(v) }},
 	{"resolve", now, func(d *decoder, v value, u *Upstream) { u.Resolve = d.resolveInterval(v) }},
 	{"balance", now, func(d *decoder, v value, u *Upstream) { u.Balance = d.choice(v, balances) }},
 	{"hash", now, func(d *decoder, v value, u *Upstream) { readObject(d, v, hashKeys, u) }},

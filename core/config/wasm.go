@@ -2,6 +2,8 @@ package config
 
 import (
 	"math"
+	"net/url"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -10,7 +12,8 @@ import (
 type WasmFilter struct {
 	Pos       Pos
 	Name      string
-	File      string // resolved
+	File      string // resolved; a module, or a folder that holds one; empty: URL says where it is
+	URL       string // https://…, http://… or oci://…@sha256:…
 	SHA256    string // 64 lower case hexadecimal digits; empty: not pinned
 	Config    string // JSON, or the text as it is when a text was given; what a route gives replaces it whole
 	CPU       time.Duration
@@ -21,6 +24,29 @@ type WasmFilter struct {
 	BodyLimit int64
 	OnError   string // FailClosed or FailOpen
 	Env       []EnvVar
+	Calls     []string // upstreams that it may ask
+
+	// Of Proxy-Wasm; http-wasm knows none of them.
+	VMID          string        // filters of one VMID and module share instances; empty: those of one name do
+	VMConfig      string        // as Config, given to what the filters of a VMID share
+	RootID        string        // which of a module's plugins this is
+	StopIteration bool          // StopIteration in a header phase still lets the body come to the filter
+	Properties    string        // PropertiesEnvoy or PropertiesKong
+	Pause         time.Duration // the most that a request may be paused at a time
+	Tags          []MetricTag   // labels that are cut out of the names of the filter's metrics
+}
+
+// How properties are encoded.
+const (
+	PropertiesEnvoy = "envoy"
+	PropertiesKong  = "kong"
+)
+
+// MetricTag is a label of the metrics that a filter defines: the second group of Pattern in the name is its value, the first
+// is cut out of the name.
+type MetricTag struct {
+	Name    string
+	Pattern *regexp.Regexp
 }
 
 // What happens to a request whose filter failed.
@@ -72,11 +98,18 @@ func (d *decoder) wasmFilters(v value) []WasmFilter {
 			Memory:    32 << 20,
 			BodyLimit: 1 << 20,
 			OnError:   FailClosed,
+
+			Properties: PropertiesEnvoy,
+			Pause:      time.Minute,
 		}
 		d.declare(filters, e.name)
 		readObject(d, e.value, wasmKeys, f)
-		if e.value.kind == object && !e.value.has("file") && !e.value.has("url") {
+		switch {
+		case e.value.kind != object:
+		case !e.value.has("file") && !e.value.has("url"):
 			d.fail(e.pos, "the key %q is missing", "file")
+		case e.value.has("file") && e.value.has("url"):
+			d.fail(e.pos, "file and url both say where the module is; give one")
 		}
 		if f.CPUTotal < f.CPU {
 			d.fail(e.pos, "cpu_total is less than cpu: one call could not use its budget")
@@ -87,7 +120,7 @@ func (d *decoder) wasmFilters(v value) []WasmFilter {
 
 var wasmKeys = []key[WasmFilter]{
 	{"file", now, func(d *decoder, v value, f *WasmFilter) { f.File = d.path(v) }},
-	{"url", later, nil},
+	{"url", now, func(d *decoder, v value, f *WasmFilter) { f.URL = d.wasmURL(v) }},
 	{"sha256", now, func(d *decoder, v value, f *WasmFilter) { f.SHA256 = d.sha256(v) }},
 	{"config", now, func(d *decoder, v value, f *WasmFilter) { f.Config = d.wasmConfig(v) }},
 	{"cpu", now, func(d *decoder, v value, f *WasmFilter) { f.CPU = d.positiveDuration(v) }},
@@ -98,12 +131,17 @@ var wasmKeys = []key[WasmFilter]{
 	{"body_limit", now, func(d *decoder, v value, f *WasmFilter) { f.BodyLimit = d.size(v) }},
 	{"on_error", now, func(d *decoder, v value, f *WasmFilter) { f.OnError = d.choice(v, onErrors) }},
 	{"env", now, func(d *decoder, v value, f *WasmFilter) { f.Env = d.envVars(v) }},
-	{"calls", later, nil},
-	{"vm_id", later, nil},
-	{"root_id", later, nil},
-	{"stop_iteration", later, nil},
-	{"properties", later, nil},
+	{"calls", now, func(d *decoder, v value, f *WasmFilter) { f.Calls = d.wasmCalls(v) }},
+	{"vm_id", now, func(d *decoder, v value, f *WasmFilter) { f.VMID = d.text(v) }},
+	{"vm_config", now, func(d *decoder, v value, f *WasmFilter) { f.VMConfig = d.wasmConfig(v) }},
+	{"root_id", now, func(d *decoder, v value, f *WasmFilter) { f.RootID = d.text(v) }},
+	{"stop_iteration", now, func(d *decoder, v value, f *WasmFilter) { f.StopIteration = d.boolean(v) }},
+	{"properties", now, func(d *decoder, v value, f *WasmFilter) { f.Properties = d.choice(v, propertyStyles) }},
+	{"pause", now, func(d *decoder, v value, f *WasmFilter) { f.Pause = d.positiveDuration(v) }},
+	{"tags", now, func(d *decoder, v value, f *WasmFilter) { f.Tags = d.metricTags(v) }},
 }
+
+var propertyStyles = []word{{PropertiesEnvoy, now}, {PropertiesKong, now}}
 
 var onErrors = []word{{FailClosed, now}, {FailOpen, now}}
 
@@ -122,6 +160,52 @@ func (d *decoder) sha256(v value) string {
 	}
 	return s
 }
+
+// wasmURL checks the form of an address: what is there is asked for when the configuration is used.
+func (d *decoder) wasmURL(v value) string {
+	s := d.text(v)
+	u, err := url.Parse(s)
+	switch {
+	case s == "":
+	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" && u.Scheme != "oci":
+		d.fail(v.pos, "wants https://…, http://… or oci://…, not %q", shorten(s))
+	case u.Scheme == "oci" && !ociDigest.MatchString(s):
+		d.fail(v.pos, "an oci:// address ends with the digest of what is meant: @sha256: and 64 hexadecimal digits")
+	}
+	return s
+}
+
+var ociDigest = regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
+
+func (d *decoder) wasmCalls(v value) []string {
+	var out []string
+	for _, item := range d.items(v) {
+		out = append(out, d.mention(item, upstreams))
+	}
+	return out
+}
+
+func (d *decoder) metricTags(v value) []MetricTag {
+	var out []MetricTag
+	for _, e := range d.fields(v) {
+		if !labelName.MatchString(e.name) {
+			d.fail(e.pos, "the name of a label is of letters, digits and underscores, and begins with a letter")
+		}
+		s := d.text(e.value)
+		p, err := regexp.Compile(s)
+		switch {
+		case err != nil:
+			d.fail(e.value.pos, "no regular expression: %v", err)
+		case s != "" && p.NumSubexp() < 2:
+			d.fail(e.value.pos, "wants two groups: the first is cut out of the metric's name, the second, inside of it, is the label's value")
+		default:
+			out = append(out, MetricTag{e.name, p})
+		}
+	}
+	return out
+}
+
+var labelName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_]*$`)
 
 func (d *decoder) memory(v value) int64 {
 	n := d.positiveSize(v)

@@ -23,9 +23,10 @@ type Body struct {
 	Length int64
 	// Limit is the most bytes that may be pulled from the wire; 0 is no limit.
 	Limit int64
-	// Read counts bytes pulled from the wire.
+	// Read counts bytes pulled from src; see Pulled.
 	Read int64
 
+	under *Body  // what src pulls from, if a filter stands between; nil: src is the wire
 	src   Source // nil: err says how it ended
 	front []byte // to be pulled before src
 	own   []byte // backs front after Buffer, Unread or Replace
@@ -46,6 +47,31 @@ func (b *Body) Init(length int64, src Source) {
 	if b.src == nil {
 		b.err = io.EOF
 	}
+}
+
+// Through puts s between b and whoever pulls it from now on: under takes over all that b was, and b becomes the bytes that s
+// makes of it, length of them as for Init. Nobody may be pulling meanwhile. A limit, and a copy under way (Tap), stay with
+// what b was.
+func (b *Body) Through(under *Body, s Source, length int64) {
+	own := under.own
+	*under = *b
+	*b = Body{Length: length, under: under, src: s, own: own[:0]}
+}
+
+// Pulled counts the bytes that have come from the wire, whatever filters made of them.
+func (b *Body) Pulled() int64 {
+	for b.under != nil {
+		b = b.under
+	}
+	return b.Read
+}
+
+// Count adds bytes that came from the wire and did not pass b: a tunnel's.
+func (b *Body) Count(n int64) {
+	for b.under != nil {
+		b = b.under
+	}
+	b.Read += n
 }
 
 // Empty reports whether there is no byte left and it is already known.

@@ -47,6 +47,9 @@ func (h Handle) Cancel(cause *fault.Fault) bool {
 	for leg := range x.legs {
 		x.abort(Leg(leg))
 	}
+	for _, l := range x.waits {
+		l.Abort()
+	}
 	return true
 }
 
@@ -125,6 +128,32 @@ func (x *Exchange) Bind(leg Leg, c Link) {
 		x.abort(leg)
 	}
 	x.mu.Unlock()
+}
+
+// Await makes l something else that Cancel ends: what a filter waits for. Its Abort must not block, and must not call x. If x
+// has been cancelled already it is called now. Forget is called for each Await, before x is released.
+func (x *Exchange) Await(l Link) {
+	x.mu.Lock()
+	x.waits = append(x.waits, l)
+	cancelled := x.cause != nil
+	x.mu.Unlock()
+	if cancelled {
+		l.Abort()
+	}
+}
+
+// Forget ends an Await. After it returns l is not called any more.
+func (x *Exchange) Forget(l Link) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for i := range x.waits {
+		if x.waits[i] == l {
+			x.waits[i] = x.waits[len(x.waits)-1]
+			x.waits[len(x.waits)-1] = nil
+			x.waits = x.waits[:len(x.waits)-1]
+			return
+		}
+	}
 }
 
 // AbortClientRead ends reading of the request's body; the answer can still be written.

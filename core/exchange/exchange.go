@@ -2,6 +2,7 @@
 package exchange
 
 import (
+	"crypto/x509"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -60,6 +61,19 @@ type Client struct {
 
 	// Certificate is what the client's own proves, one for all exchanges of the connection; nil without a verified one.
 	Certificate *Certificate
+
+	Local      netip.AddrPort // our end of the connection; the zero value if it has none, as a unix socket's
+	Connection uint64         // a number of its own for every connection of the process
+	TLS        *TLS           // nil: not TLS, or not ours
+}
+
+// TLS is what a handshake with the client has agreed on. It is shared by all exchanges of a connection and never changed.
+type TLS struct {
+	Version    uint16            // as crypto/tls numbers them
+	ServerName string            // SNI; may be empty
+	Protocol   string            // ALPN; may be empty
+	Peer       *x509.Certificate // the client's own, verified or not; nil without one
+	Verified   bool
 }
 
 // Record is what will be known of the exchange when it is over: for the access log and the metrics.
@@ -163,7 +177,9 @@ type Exchange struct {
 	Down      Downstream
 	Record    Record
 	Quota     Quota
+	Notes     Notes
 	Sent      bool // the head of the answer has been handed to Down
+	Reroute   bool // a filter has changed what routes are found by, and wants the route to be found anew
 	Slots     [MaxSlots]State
 
 	// Guarded are field names, lower-case, that the client may not send to the upstream, not in trailers either.
@@ -185,6 +201,7 @@ type Exchange struct {
 	gen   uint64
 	cause *fault.Fault
 	legs  [2]Link
+	waits []Link
 	begun bool // as Sent, for Cancel
 	leave func()
 }
@@ -217,6 +234,8 @@ func (x *Exchange) reset() {
 	x.mu.Lock()
 	x.gen++
 	x.cause, x.legs, x.begun, x.leave = nil, [2]Link{}, false, nil
+	clear(x.waits)
+	x.waits = x.waits[:0]
 	x.mu.Unlock()
 	x.head, x.back, x.id = nil, nil, [36]byte{}
 	x.Request.reset()
@@ -225,7 +244,8 @@ func (x *Exchange) reset() {
 	x.RequestID, x.Identity, x.Down, x.Guarded = nil, nil, nil, nil
 	x.Params = Params{}
 	x.Record, x.Quota = Record{}, Quota{}
-	x.Sent, x.WriteIdle = false, 0
+	x.Sent, x.Reroute, x.WriteIdle = false, false, 0
+	x.Notes.reset()
 	x.Uploading.Store(false)
 	if cap(x.Scratch) > 8<<10 {
 		x.Scratch = nil

@@ -58,6 +58,8 @@ const (
 	GuestFailed
 	GuestBusy
 	FilterReset
+	FilterAnswered
+	FilterLimit
 
 	// Of weir.
 	Internal
@@ -104,7 +106,9 @@ var traits = [kinds]struct {
 	ResponseTruncated:  {"response_truncated", Upstream, 502, true, false},
 	GuestFailed:        {"guest_failed", Guest, 503, false, false},
 	GuestBusy:          {"guest_busy", Guest, 503, false, false},
-	FilterReset:        {"filter_reset", Guest, 0, false, false}, // ended without an answer, as the filter wished
+	FilterReset:        {"filter_reset", Guest, 0, false, false},     // ended without an answer, as the filter wished
+	FilterAnswered:     {"filter_answered", Client, 0, false, false}, // not a failure: how a filter's answer leaves a body
+	FilterLimit:        {"filter_limit", Guest, 500, false, false},   // an answer was larger than its filter may hold
 	Internal:           {"internal", Self, 500, false, false},
 	NotReady:           {"not_ready", Self, 503, false, false},
 	Draining:           {"draining", Self, 503, false, false},

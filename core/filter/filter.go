@@ -4,6 +4,7 @@ package filter
 
 import (
 	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/fault"
 )
 
 // Verdict is what a filter decided.
@@ -16,6 +17,8 @@ const (
 	Respond
 	// Reset ends the connection without an answer.
 	Reset
+	// Reply is Respond, but the filter itself sees the answer, too: its Response is called with it.
+	Reply
 )
 
 // Slot is a place on the request's way; the response passes the slots in reverse.
@@ -56,6 +59,22 @@ type Filter interface {
 	// Close frees what the filter holds. No call is under way or follows.
 	Close() error
 }
+
+// Answer is how a filter answers an exchange when it is not asked for a verdict, since a body passes through it: the body
+// fails with it, and if nothing of an answer has been sent yet, what Make puts into x.Response is the answer. The filter
+// itself and those before it see it in their Response. Who serves the exchange calls Make; a filter makes one Answer for an
+// exchange, as an error that is found with errors.As.
+type Answer struct {
+	Make func(x *exchange.Exchange)
+	Slot int // of the filter
+}
+
+var errAnswered = fault.New(fault.FilterAnswered, "answered by a filter while a body passed it")
+
+func (a *Answer) Error() string { return errAnswered.Error() }
+
+// Unwrap gives a fault of kind FilterAnswered.
+func (a *Answer) Unwrap() error { return errAnswered }
 
 // Measured is a Filter that holds instances worth watching. Any goroutine may call.
 type Measured interface {

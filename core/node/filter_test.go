@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
@@ -41,7 +40,7 @@ func (f *fake) Close() error { f.closed.Add(1); return nil }
 
 // kinds puts f on every route, in the default slot.
 func (f *fake) kinds(failOpen bool) []filter.Kind {
-	return []filter.Kind{{Name: "fake", Build: func(*config.Spec, *config.Route) ([]filter.Placed, error) {
+	return []filter.Kind{{Name: "fake", Build: func(filter.Place) ([]filter.Placed, error) {
 		return []filter.Placed{{Name: "fake", Slot: filter.Upstream, Filter: f, FailOpen: failOpen}}, nil
 	}}}
 }
@@ -127,7 +126,7 @@ func TestFiltersThatFail(t *testing.T) {
 
 // chain puts filters on every route, in the default slot.
 func chain(all ...*fake) []filter.Kind {
-	return []filter.Kind{{Name: "chain", Build: func(*config.Spec, *config.Route) (placed []filter.Placed, _ error) {
+	return []filter.Kind{{Name: "chain", Build: func(filter.Place) (placed []filter.Placed, _ error) {
 		for _, f := range all {
 			placed = append(placed, filter.Placed{Name: "fake", Slot: filter.Upstream, Filter: f})
 		}
@@ -219,7 +218,7 @@ func TestPanicHurtsNobodyElse(t *testing.T) {
 }
 
 // addField builds what names the route in every answer.
-func addField(*config.Spec, *config.Route) ([]filter.Placed, error) {
+func addField(filter.Place) ([]filter.Placed, error) {
 	return []filter.Placed{{Name: "fields", Answer: func(x *exchange.Exchange) {
 		x.Response.Header.Set("x-route", []byte(x.Record.Route))
 	}}}, nil

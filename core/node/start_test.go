@@ -25,7 +25,8 @@ func TestCheck(t *testing.T) {
 	if err := check(numbered(1), ff.kinds(false)); err != nil || ff.closed.Load() != 2 {
 		t.Errorf("%v, %d filters closed", err, ff.closed.Load())
 	}
-	bad := []filter.Kind{{Build: func(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
+	bad := []filter.Kind{{Build: func(p filter.Place) ([]filter.Placed, error) {
+		r := p.Route
 		return []filter.Placed{{Name: "half", Filter: ff}}, r.Pos.Errorf("no filter for %s", r.Name)
 	}}}
 	ff.closed.Store(0)
@@ -48,7 +49,7 @@ routes:
 	if !errors.As(err, &problems) || len(problems.List) != 4 || ff.closed.Load() != 1 {
 		t.Errorf("%d filters closed; %v", ff.closed.Load(), err)
 	}
-	many := []filter.Kind{{Build: func(*config.Spec, *config.Route) ([]filter.Placed, error) {
+	many := []filter.Kind{{Build: func(filter.Place) ([]filter.Placed, error) {
 		return make20(ff), nil
 	}}}
 	if err := check(numbered(1), many); err == nil || !strings.Contains(err.Error(), "20 filters on one route") {

@@ -213,7 +213,7 @@ func (b *builder) fallbacks() {
 func (b *builder) chain(c *config.Route, r *Route) {
 	var slots [filter.Slots][]Placed
 	for _, k := range b.kinds {
-		placed, err := k.Build(b.spec, c)
+		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c})
 		for _, f := range placed {
 			if f.Answer != nil {
 				r.Answers = append(r.Answers, f.Answer)

@@ -137,7 +137,7 @@ func (w *walk) end() (unpinned bool) {
 	}
 	w.release(true)
 	x.Record.End = clock.Nano()
-	x.Record.BytesIn = x.Request.Body.Read
+	x.Record.BytesIn = x.Request.Body.Pulled()
 	x.Request.Method, x.Request.Path, x.Request.Query = w.method, w.path, w.query
 	w.rt.Metrics.Record(x)
 	if log := w.p.AccessLog; log != nil {

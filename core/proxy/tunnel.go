@@ -34,7 +34,7 @@ func (w *walk) tunnel() error {
 	up := make(chan int64, 1)
 	go func() { up <- t.flow(&t.up, &t.down, ahead) }()
 	x.Record.BytesOut += t.flow(&t.down, &t.up, first)
-	x.Request.Body.Read += <-up
+	x.Request.Body.Count(<-up)
 	t.end()
 	if cause := x.Cause(); cause != nil {
 		x.Record.Fault = cause.Kind

@@ -9,7 +9,8 @@ import (
 )
 
 // Request builds the part that changes requests. It stands last before the upstream.
-func Request(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
+func Request(p filter.Place) ([]filter.Placed, error) {
+	r := p.Route
 	f := &request{newEdit(&r.Headers.Request, true)}
 	if f.empty() {
 		return nil, nil
@@ -21,7 +22,8 @@ func Request(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
 }
 
 // Response builds the part that changes answers: every one of the route, as the last to do so.
-func Response(_ *config.Spec, r *config.Route) ([]filter.Placed, error) {
+func Response(p filter.Place) ([]filter.Placed, error) {
+	r := p.Route
 	c := &r.Headers.Response
 	f := &response{newEdit(c, false), c.Preset == config.PresetSecurity}
 	if f.empty() && !f.security {

@@ -26,10 +26,10 @@ routes: [{name: here, match: {path: "/{id}"}, auth: none, respond: {status: 200}
 	return s
 }
 
-func build(t *testing.T, headers string, kind func(*config.Spec, *config.Route) ([]filter.Placed, error)) []filter.Placed {
+func build(t *testing.T, headers string, kind func(filter.Place) ([]filter.Placed, error)) []filter.Placed {
 	t.Helper()
 	s := spec(t, headers)
-	placed, err := kind(s, &s.Routes[0])
+	placed, err := kind(filter.Place{Spec: s, Route: &s.Routes[0]})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,8 +158,8 @@ routes: [{name: here, match: {path: /*}, auth: none, respond: {status: 200}, hea
 		if err != nil {
 			continue // the configuration knows it already
 		}
-		for _, kind := range []func(*config.Spec, *config.Route) ([]filter.Placed, error){Request, Response} {
-			if p, err := kind(s, &s.Routes[0]); err == nil || p != nil || !strings.Contains(err.Error(), "cannot be set") {
+		for _, kind := range []func(filter.Place) ([]filter.Placed, error){Request, Response} {
+			if p, err := kind(filter.Place{Spec: s, Route: &s.Routes[0]}); err == nil || p != nil || !strings.Contains(err.Error(), "cannot be set") {
 				t.Error(name, p, err)
 			}
 		}
@@ -198,7 +198,7 @@ func TestReadme(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i := range s.Routes {
-			if _, err := Request(s, &s.Routes[i]); err != nil {
+			if _, err := Request(filter.Place{Spec: s, Route: &s.Routes[i]}); err != nil {
 				t.Error(err)
 			}
 		}

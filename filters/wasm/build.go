@@ -16,7 +16,8 @@ import (
 
 // Build makes the filters that a route uses, in their order. A filter that can't be loaded is told of once, however many
 // routes use it.
-func (k *Kind) Build(s *config.Spec, r *config.Route) ([]filter.Placed, error) {
+func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
+	s, r := p.Spec, p.Route
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if k.pass.spec != s {

@@ -80,7 +80,7 @@ type plan struct {
 func build(k *Kind, s *config.Spec) *plan {
 	p := &plan{}
 	for i := range s.Routes {
-		placed, err := k.Build(s, &s.Routes[i])
+		placed, err := k.Build(filter.Place{Spec: s, Route: &s.Routes[i]})
 		p.errs.Add(err)
 		p.placed = append(p.placed, placed)
 	}
@@ -242,7 +242,7 @@ func TestErrors(t *testing.T) {
 	// Mistakes that the configuration's own checks keep from coming here.
 	s := spec(t, d, "f: {file: g.wasm}", "f")
 	for _, use := range []config.WasmUse{{Filter: "x"}, {Filter: "f", Slot: "x"}} {
-		if _, err := k.Build(s, &config.Route{Wasm: []config.WasmUse{use}}); err == nil {
+		if _, err := k.Build(filter.Place{Spec: s, Route: &config.Route{Wasm: []config.WasmUse{use}}}); err == nil {
 			t.Error("accepted", use)
 		}
 	}

@@ -147,7 +147,7 @@ func TestClientFaults(t *testing.T) {
 			withBody(x, 10, netio.ErrAborted, "012")
 			x.Cancel(fault.New(fault.Draining, ""))
 		})
-		for range 2 * breakAfter {
+		for range 2 * 5 {
 			f("again", fault.New(fault.ClientGone, ""), func(*exchange.Exchange) {})
 		}
 		if s := flt.Stats(); s.Stock.Discards != 0 || s.Stopped || len(s.Errors) != 0 {

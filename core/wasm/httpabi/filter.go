@@ -15,6 +15,7 @@ import (
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // Options are what a filter is given and may use. A zero field takes its default.
@@ -57,8 +58,8 @@ type Filter struct {
 	o       Options
 	module  *wasm.Module
 	stock   *wasm.Stock
-	journal journal
-	breaker breaker
+	journal *abi.Journal
+	breaker abi.Breaker
 	memory  atomic.Int64 // bytes of the largest instance so far
 	errors  [len(errorKinds)]atomic.Int64
 	silent  bool // handle_response does nothing
@@ -183,7 +184,7 @@ func (g *guest) buffer() {
 
 // acquire takes an instance from the stock.
 func (f *Filter) acquire() (*guest, error) {
-	ok, trial := f.breaker.allow()
+	ok, trial := f.breaker.Allow()
 	if !ok {
 		f.errors[errorStopped].Add(1)
 		return nil, errStopped
@@ -197,12 +198,12 @@ func (f *Filter) acquire() (*guest, error) {
 	if errors.Is(err, wasm.ErrBusy) {
 		f.errors[errorBusy].Add(1)
 		if trial {
-			f.breaker.settled(false)
+			f.breaker.Settled(false)
 		}
 		return nil, errBusy
 	}
 	f.errors[errorStart].Add(1)
-	f.breaker.failed(trial)
+	f.breaker.Failed(trial)
 	return nil, fault.Wrap(fault.GuestFailed, err)
 }
 
@@ -218,12 +219,12 @@ func (f *Filter) done(g *guest, err error) error {
 		g.reset()
 		f.stock.Put(g.in)
 		if trial {
-			f.breaker.settled(true)
+			f.breaker.Settled(true)
 		}
 		return nil
 	}
 	f.trapped(err)
-	f.breaker.failed(trial)
+	f.breaker.Failed(trial)
 	f.report(err, id)
 	g.visit = visit{}
 	f.stock.Discard(g.in)
@@ -232,13 +233,13 @@ func (f *Filter) done(g *guest, err error) error {
 
 // report logs a trap with the guest's stack.
 func (f *Filter) report(err error, id []byte) {
-	if !f.journal.admit() {
+	if !f.journal.Admit() {
 		return
 	}
-	e := f.journal.log.Warn().Err(err).Bytes("request_id", id)
+	e := f.journal.Log().Warn().Err(err).Bytes("request_id", id)
 	var trap *wasm.Trap
 	if errors.As(err, &trap) && trap.Stack != "" {
-		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), maxLine)])
+		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), abi.MaxLine)])
 	}
 	e.Msg("filter failed")
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -216,67 +217,20 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-func TestBreaker(t *testing.T) {
-	now := time.Hour
-	sleep := func(d time.Duration) { now += d }
-	b := &breaker{now: func() int64 { return int64(now) }}
-	may := func(want, wantTrial bool) {
-		t.Helper()
-		ok, trial := b.allow()
-		if ok != want || trial != wantTrial {
-			t.Fatalf("allow: %v %v, want %v %v", ok, trial, want, wantTrial)
-		}
-	}
-	// Four in ten seconds are borne, however often.
-	for range 20 {
-		b.failed(false)
-		sleep(2600 * time.Millisecond)
-	}
-	may(true, false)
-	for range breakAfter {
-		b.failed(false)
-	}
-	may(false, false)
-	// A late failure of a call that began before changes nothing.
-	b.failed(false)
-	sleep(1001 * time.Millisecond)
-	may(true, true)
-	may(false, false) // one trial at a time
-	b.settled(false)  // nothing learned: another
-	may(true, true)
-	for pause := 2 * time.Second; pause < 3*time.Minute; pause *= 2 {
-		b.failed(true)
-		p := min(pause, time.Minute)
-		sleep(p - time.Millisecond)
-		may(false, false)
-		sleep(2 * time.Millisecond)
-		may(true, true)
-	}
-	b.settled(true)
-	may(true, false)
-	if b.open() {
-		t.Error("open")
-	}
-	for range breakAfter - 1 {
-		b.failed(false)
-	}
-	may(true, false)
-}
-
 // A filter that keeps failing is not called any more, until one call shows that it works.
 func TestStopped(t *testing.T) {
 	flt := both(t, func(p *program) []byte { return asm.Cat(armed(p, asm.Unreachable), next) }, nothing)
-	for i := range 3 * breakAfter {
+	for i := range 3 * 5 {
 		_, err := flt.Request(ask(t, "GET", "/", "armed: 1"), 0)
-		if stopped := err == errStopped; stopped != (i >= breakAfter) {
+		if stopped := err == errStopped; stopped != (i >= 5) {
 			t.Fatal(i, err)
 		}
 	}
 	s := flt.Stats()
-	if !s.Stopped || s.Errors["stopped"] != 2*breakAfter || s.Stock.Discards != breakAfter {
+	if !s.Stopped || s.Errors["stopped"] != 2*5 || s.Stock.Discards != 5 {
 		t.Errorf("%+v", s)
 	}
-	flt.breaker.until.Store(1) // the pause is over
+	flt.breaker.Retry() // the pause is over
 	x := ask(t, "GET", "/")
 	request(t, flt, x, filter.Continue)
 	if _, err := flt.Request(ask(t, "GET", "/"), 0); err != errStopped {
@@ -289,15 +243,15 @@ func TestStopped(t *testing.T) {
 	}
 	// A trial that fails in handle_response fails.
 	bad := both(t, pass, func(p *program) []byte { return armed(p, asm.Unreachable) })
-	bad.breaker.until.Store(1)
+	bad.breaker.Retry()
 	x = ask(t, "GET", "/", "armed: 1")
 	request(t, bad, x, filter.Continue)
 	reply(x, 200, "")
 	if _, err := bad.Response(x, 0, false); err == nil {
 		t.Fatal("no trap")
 	}
-	if until := bad.breaker.until.Load(); until <= 1 {
-		t.Error(until)
+	if ok, _ := bad.breaker.Allow(); ok || !bad.breaker.Open() {
+		t.Error("the trial that failed was forgotten")
 	}
 }
 
@@ -350,20 +304,20 @@ func TestLogFlood(t *testing.T) {
 		request(t, flt, ask(t, "GET", "/", "armed: 1"), filter.Respond)
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
-	if len(lines) > 2*linesPerSecond+2 || len(lines) < linesPerExchange {
+	if len(lines) > 2*abi.LinesPerSecond+2 || len(lines) < abi.LinesPerExchange {
 		t.Errorf("%d lines", len(lines))
 	}
 	for _, l := range lines {
-		if len(l) > maxLine+200 {
+		if len(l) > abi.MaxLine+200 {
 			t.Errorf("a line of %d bytes", len(l))
 		}
 	}
 	if n := flt.Stats().LinesDropped; n < 7000 {
 		t.Errorf("%d dropped", n)
 	}
-	flt.journal.second.Store(-1)
-	flt.journal.output(2, []byte("panic"))
-	flt.journal.output(1, nil)
+	time.Sleep(time.Second) // the log tells once a second
+	flt.journal.Output(2, []byte("panic"))
+	flt.journal.Output(1, nil)
 	if !strings.Contains(out.String(), "lines dropped") || !strings.HasSuffix(out.String(), `"message":"panic"}`+"\n") {
 		t.Error("nothing tells of the lines dropped")
 	}

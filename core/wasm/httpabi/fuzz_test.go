@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wire"
 )
 
@@ -89,13 +90,13 @@ func try(t *testing.T, fn func()) (trapped bool) {
 func check(t *testing.T, x *exchange.Exchange) {
 	t.Helper()
 	r := &x.Request
-	if !all(r.Method, tokenByte) || len(r.Method) == 0 || !all(r.Target, targetByte) || r.Target[0] != '/' || !wire.ValidHost(r.Host) {
+	if !abi.Token(r.Method) || len(r.Method) == 0 || !abi.Visible(r.Target) || r.Target[0] != '/' || !wire.ValidHost(r.Host) {
 		t.Errorf("%q %q %q", r.Method, r.Target, r.Host)
 	}
 	for _, h := range []*exchange.Header{&r.Header, &r.Trailer, &x.Response.Header, &x.Response.Trailer} {
 		for i := range h.Len() {
 			f := h.At(i)
-			if !all(f.Name, tokenByte) || len(f.Name) == 0 || !exchange.CleanValue(f.Value) || framing(f.ID) || f.ID == exchange.Host && h != &x.Response.Header {
+			if !abi.Token(f.Name) || len(f.Name) == 0 || !exchange.CleanValue(f.Value) || abi.Framing(f.ID) || f.ID == exchange.Host && h != &x.Response.Header {
 				t.Errorf("%q: %q", f.Name, f.Value)
 			}
 		}

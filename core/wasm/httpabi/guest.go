@@ -9,6 +9,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // guest is what the host keeps of one instance: where to call it, and while it serves an exchange all that belongs to
@@ -234,12 +235,12 @@ func (g *guest) lower(name []byte) string {
 		if c-'A' < 26 {
 			g.scratch = append(g.scratch[:0], name...)
 			for ; i < len(name); i++ {
-				g.scratch[i] = lowerByte(name[i])
+				g.scratch[i] = abi.LowerByte(name[i])
 			}
-			return viewString(g.scratch)
+			return abi.ViewString(g.scratch)
 		}
 	}
-	return viewString(name)
+	return abi.ViewString(name)
 }
 
 // Release ends an exchange that came to no answer: the guest may still free what it keeps of it.

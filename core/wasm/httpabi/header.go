@@ -6,6 +6,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wire"
 )
 
@@ -76,7 +77,7 @@ func getHeaderNames(ctx context.Context, _ api.Module, s []uint64) {
 	for _, i := range g.order {
 		name := g.nameAt(h, i)
 		for j, c := range name {
-			out[j] = lowerByte(c)
+			out[j] = abi.LowerByte(c)
 		}
 		out[len(name)] = 0
 		out = out[len(name)+1:]
@@ -95,7 +96,7 @@ func (g *guest) place(h *exchange.Header, name []byte) (at int, found bool) {
 	low, high := 0, len(g.order)
 	for low < high {
 		mid := int(uint(low+high) >> 1)
-		switch c := foldCompare(g.nameAt(h, g.order[mid]), name); {
+		switch c := abi.FoldCompare(g.nameAt(h, g.order[mid]), name); {
 		case c == 0:
 			return mid, true
 		case c < 0:
@@ -144,7 +145,7 @@ func getHeaderValues(ctx context.Context, _ api.Module, s []uint64) {
 	}
 	// The buffer may lie over the name.
 	g.scratch = append(g.scratch[:0], lower...)
-	lower = viewString(g.scratch)
+	lower = abi.ViewString(g.scratch)
 	for i := first; i >= 0; i = h.Index(lower, i+1) {
 		n := copy(out, h.At(i).Value)
 		out[n] = 0
@@ -165,10 +166,10 @@ func (g *guest) change(s []uint64, add bool) {
 	if len(name) == 0 {
 		panic(errEmptyName)
 	}
-	if !all(name, tokenByte) {
+	if !abi.Token(name) {
 		panic(errName)
 	}
-	value := trim(g.read(s[3], s[4]))
+	value := abi.Trim(g.read(s[3], s[4]))
 	if !exchange.CleanValue(value) {
 		panic(errValue)
 	}
@@ -181,7 +182,7 @@ func (g *guest) change(s []uint64, add bool) {
 		}
 		g.x.Request.Host = h.Keep(value)
 		return
-	case g.frozen, framing(id), kind > responseHeader && !mayTrail(name, id):
+	case g.frozen, abi.Framing(id), kind > responseHeader && !abi.MayTrail(name, id):
 		return
 	}
 	switch kind {
@@ -215,6 +216,6 @@ func removeHeader(ctx context.Context, _ api.Module, s []uint64) {
 		panic(errEmptyName)
 	}
 	if !g.frozen {
-		h.Del(viewString(name))
+		h.Del(abi.ViewString(name))
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wire"
 )
 
@@ -113,7 +114,7 @@ func setMethod(ctx context.Context, _ api.Module, s []uint64) {
 	g := visiting(ctx)
 	g.beforeNext()
 	m := g.read(s[0], s[1])
-	if len(m) == 0 || len(m) > maxMethod || !all(m, tokenByte) || string(m) == "CONNECT" {
+	if len(m) == 0 || len(m) > maxMethod || !abi.Token(m) || string(m) == "CONNECT" {
 		panic(errMethod)
 	}
 	r := &g.x.Request
@@ -143,7 +144,7 @@ func setURI(ctx context.Context, _ api.Module, s []uint64) {
 	if len(t) == 0 {
 		t = slash
 	}
-	if t[0] != '/' || len(t) > maxTarget || !all(t, targetByte) {
+	if t[0] != '/' || len(t) > maxTarget || !abi.Visible(t) {
 		panic(errTarget)
 	}
 	// Twice: normalising keeps a copy of its own.

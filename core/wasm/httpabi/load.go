@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // Open loads a module and makes a filter of it. Before it is accepted, an instance is made and given a request to work on,
@@ -30,10 +30,9 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 		return nil, err
 	}
 	f := &Filter{o: o, silent: out.empty(exportResponse)}
-	f.breaker.now = clock.Nano
-	f.journal.log = o.Log.With().Str("filter", o.Name).Logger()
+	f.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
-		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.output,
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
 	})
 	if err != nil {
 		return nil, oneLine(err)

@@ -33,8 +33,8 @@ type Stats struct {
 // Stats reads the counters.
 func (f *Filter) Stats() Stats {
 	s := Stats{
-		Errors: map[string]int64{}, LinesDropped: f.journal.lost.Load(), MemoryHigh: f.memory.Load(),
-		Stopped: f.breaker.open(), Stock: f.stock.Stats(),
+		Errors: map[string]int64{}, LinesDropped: f.journal.Lost(), MemoryHigh: f.memory.Load(),
+		Stopped: f.breaker.Open(), Stock: f.stock.Stats(),
 	}
 	for i, kind := range errorKinds {
 		if n := f.errors[i].Load(); n > 0 {

@@ -1,4 +1,4 @@
-package httpabi
+package abi
 
 import (
 	"bytes"
@@ -26,6 +26,12 @@ var class = func() (t [256]uint8) {
 	return t
 }()
 
+// Token reports whether b is a token (RFC 9110 §5.6.2); nothing at all is none.
+func Token(b []byte) bool { return len(b) > 0 && all(b, tokenByte) }
+
+// Visible reports whether b may stand in a target: visible ASCII without the fragment mark and the backslash.
+func Visible(b []byte) bool { return all(b, targetByte) }
+
 // all reports whether every byte of b is of a class.
 func all(b []byte, of uint8) bool {
 	for _, c := range b {
@@ -36,8 +42,8 @@ func all(b []byte, of uint8) bool {
 	return true
 }
 
-// trim cuts the space that does not belong to a field's value.
-func trim(v []byte) []byte {
+// Trim cuts the space that does not belong to a field's value.
+func Trim(v []byte) []byte {
 	for len(v) > 0 && (v[0] == ' ' || v[0] == '\t') {
 		v = v[1:]
 	}
@@ -47,12 +53,12 @@ func trim(v []byte) []byte {
 	return v
 }
 
-// framing reports whether a field ends at this hop or says where a message ends: weir writes those itself.
-func framing(id exchange.ID) bool { return id.HopByHop() || id == exchange.Expect }
+// Framing reports whether a field ends at this hop or says where a message ends: weir writes those itself.
+func Framing(id exchange.ID) bool { return id.HopByHop() || id == exchange.Expect }
 
-// mayTrail says which fields may come after a body: none that frames, routes, authenticates or describes the content
+// MayTrail says which fields may come after a body: none that frames, routes, authenticates or describes the content
 // (RFC 9110 §6.5.1).
-func mayTrail(name []byte, id exchange.ID) bool {
+func MayTrail(name []byte, id exchange.ID) bool {
 	switch id {
 	case exchange.Authorization, exchange.Cookie, exchange.SetCookie, exchange.ContentEncoding, exchange.ContentType,
 		exchange.Date, exchange.Forwarded, exchange.Host, exchange.MaxForwards, exchange.Origin, exchange.RetryAfter,
@@ -64,23 +70,23 @@ func mayTrail(name []byte, id exchange.ID) bool {
 	return len(name) < len(content) || !exchange.EqualFold(name[:len(content)], content)
 }
 
-// lowerByte is c in lower case.
-func lowerByte(c byte) byte {
+// LowerByte is c in lower case.
+func LowerByte(c byte) byte {
 	if c-'A' < 26 {
 		c |= 0x20
 	}
 	return c
 }
 
-// foldCompare orders two names in any case.
-func foldCompare(a, b []byte) int {
+// FoldCompare orders two names in any case.
+func FoldCompare(a, b []byte) int {
 	for i := 0; i < len(a) && i < len(b); i++ {
-		if x, y := lowerByte(a[i]), lowerByte(b[i]); x != y {
+		if x, y := LowerByte(a[i]), LowerByte(b[i]); x != y {
 			return int(x) - int(y)
 		}
 	}
 	return len(a) - len(b)
 }
 
-// viewString is b as a string, valid as long as b is neither changed nor freed.
-func viewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
+// ViewString is b as a string, valid as long as b is neither changed nor freed.
+func ViewString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -1,9 +1,11 @@
-package httpabi
+package abi
 
 import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/weirproxy/weir/core/clock"
 )
 
 // When a filter is left alone: after so many failures within the window, for a pause that doubles with every trial that
@@ -15,10 +17,11 @@ const (
 	pauseMost  = time.Minute
 )
 
-// breaker stops calls of a filter that keeps failing, so that a broken guest does not cost an instance a request. While
+// Breaker stops calls of a filter that keeps failing, so that a broken guest does not cost an instance a request. While
 // nothing fails it costs one atomic load. Its methods may be called concurrently.
-type breaker struct {
-	now   func() int64 // clock.Nano, but in tests
+// The zero value is ready.
+type Breaker struct {
+	now   func() int64 // nil: clock.Nano; tests have their own
 	until atomic.Int64 // when a trial may be made; 0: closed
 
 	mu    sync.Mutex
@@ -28,8 +31,15 @@ type breaker struct {
 	trial bool // one is under way
 }
 
-// allow reports whether a call may be made, and whether it is the one trial of a filter that was stopped.
-func (b *breaker) allow() (ok, trial bool) {
+func (b *Breaker) clock() int64 {
+	if b.now != nil {
+		return b.now()
+	}
+	return clock.Nano()
+}
+
+// Allow reports whether a call may be made, and whether it is the one trial of a filter that was stopped.
+func (b *Breaker) Allow() (ok, trial bool) {
 	if b.until.Load() == 0 {
 		return true, false
 	}
@@ -39,21 +49,21 @@ func (b *breaker) allow() (ok, trial bool) {
 	if until == 0 {
 		return true, false
 	}
-	if b.trial || b.now() < until {
+	if b.trial || b.clock() < until {
 		return false, false
 	}
 	b.trial = true
 	return true, true
 }
 
-// failed notes a failure.
-func (b *breaker) failed(trial bool) {
+// Failed notes a failure.
+func (b *Breaker) Failed(trial bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	now := b.now()
+	now := b.clock()
 	if trial {
 		b.trial = false
-		b.pause = min(2*b.pause, pauseMost)
+		b.pause = min(max(2*b.pause, pauseFirst), pauseMost)
 		b.until.Store(now + int64(b.pause))
 		return
 	}
@@ -66,8 +76,8 @@ func (b *breaker) failed(trial bool) {
 	}
 }
 
-// settled ends a trial: ok if the filter worked, else nothing was learned and another may be made.
-func (b *breaker) settled(ok bool) {
+// Settled ends a trial: ok if the filter worked, else nothing was learned and another may be made.
+func (b *Breaker) Settled(ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trial = false
@@ -78,5 +88,8 @@ func (b *breaker) settled(ok bool) {
 	}
 }
 
-// open reports whether calls are stopped.
-func (b *breaker) open() bool { return b.until.Load() != 0 }
+// Open reports whether calls are stopped.
+func (b *Breaker) Open() bool { return b.until.Load() != 0 }
+
+// Retry makes the next call a trial, now.
+func (b *Breaker) Retry() { b.until.Store(1) }
