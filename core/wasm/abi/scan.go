@@ -75,7 +75,7 @@ func Scan(code []byte) *Outline {
 	if o.form != nil {
 		return o
 	}
-	s := scanner{o: o}
+	s := scanner{o: o, customs: map[string]bool{}}
 	r := reader{b: code[len(magic):]}
 	for len(r.b) > 0 && !r.bad {
 		at := len(code) - len(r.b)
@@ -102,6 +102,7 @@ type scanner struct {
 	functions []uint32 // types of the module's own
 	bare      []bool   // which of them are empty
 	exports   []uint32 // indices of o.Exports
+	customs   map[string]bool
 }
 
 func (s *scanner) malformed(format string, args ...any) {
@@ -225,7 +226,8 @@ func (s *scanner) typeOf(i uint32) (params, results []byte) {
 // no part of what the engine runs.
 func (s *scanner) custom(r *reader) {
 	name := string(r.take(r.uint()))
-	if !s.o.Custom(name) && len(s.o.Customs) < 1000 {
+	if !s.customs[name] && len(s.customs) < 1000 {
+		s.customs[name] = true
 		s.o.Customs = append(s.o.Customs, name)
 	}
 	switch name {
