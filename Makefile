@@ -67,8 +67,8 @@ score-quick: build tools ## the same rows, as short as in the suite
 score-%: build
 	$(GO) run ./bench/score $*
 
-tools: ## fetch what the suite needs beside Go: redis-server, curl, and pebble as a certificate authority
-	@GO='$(GO)' sh .ci/tools redis-server curl $(PEBBLE)
+tools: ## fetch what the suite needs beside Go: redis-server, docker-registry, curl, and pebble as a certificate authority
+	@GO='$(GO)' sh .ci/tools redis-server docker-registry curl $(PEBBLE)
 
 bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and slowhttptest
 	@sh .ci/tools nginx haproxy wrk slowhttptest
