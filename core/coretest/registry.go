@@ -55,9 +55,6 @@ func StartRegistry(t testing.TB, o RegistryOptions) (address string) {
 	t.Cleanup(func() {
 		_ = c.Process.Kill()
 		_ = c.Wait()
-		if t.Failed() {
-			t.Log(log.String())
-		}
 	})
 	listens := regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
 	Eventually(t, "the registry listens", func() bool {

@@ -21,6 +21,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/credentials"
+	"oras.land/oras-go/v2/registry/remote/errcode"
 	"oras.land/oras-go/v2/registry/remote/retry"
 
 	"github.com/weirproxy/weir/core/wasm/abi"
@@ -67,10 +68,11 @@ func (s *Store) Pull(ctx context.Context, address string, o PullOptions) (Pulled
 		text += ":latest"
 	}
 	pinned, err := ref.Digest()
-	if err == nil && pinned.Algorithm() != digest.SHA256 {
+	exact := err == nil
+	if exact && pinned.Algorithm() != digest.SHA256 {
 		return Pulled{}, fmt.Errorf("%s: digests are of sha256", address)
 	}
-	if err == nil {
+	if exact {
 		if code, err := s.keep.digest(pinned.Encoded()); err == nil {
 			return s.tell(address, code, "", true), nil
 		}
@@ -91,7 +93,7 @@ func (s *Store) Pull(ctx context.Context, address string, o PullOptions) (Pulled
 	if err != nil {
 		return Pulled{}, fmt.Errorf("pull %s: %w", address, explain(err, ref, o))
 	}
-	if pinned == "" {
+	if !exact {
 		text += "@" + found.String()
 	}
 	return s.tell("oci://"+text, p.code, p.format, false), nil
@@ -121,7 +123,7 @@ func (s *Store) registryClient(o PullOptions, ref registry.Reference) (*auth.Cli
 		base = onlyTLS{base}
 	}
 	c := &auth.Client{
-		Client: &http.Client{Transport: retry.NewTransport(base), CheckRedirect: checkRedirect},
+		Client: &http.Client{Transport: &retry.Transport{Base: base, Policy: policy}, CheckRedirect: checkRedirect},
 		Header: http.Header{"User-Agent": {"weir"}},
 		Cache:  auth.NewCache(),
 	}
@@ -144,6 +146,20 @@ func (s *Store) registryClient(o PullOptions, ref registry.Reference) (*auth.Cli
 		return store.Get(ctx, host)
 	}
 	return c, nil
+}
+
+// policy tries again what may well go better then. A plain 500 does not: it is what the reference registry says of a layer that
+// is asked for as if it were a manifest.
+func policy() retry.Policy {
+	return &retry.GenericPolicy{
+		Retryable: func(res *http.Response, err error) (bool, error) {
+			if res != nil && res.StatusCode == http.StatusInternalServerError {
+				return false, nil
+			}
+			return retry.DefaultPredicate(res, err)
+		},
+		Backoff: retry.DefaultBackoff, MinWait: 200 * time.Millisecond, MaxWait: 3 * time.Second, MaxRetry: 3,
+	}
 }
 
 func dockerConfig() string {
@@ -208,9 +224,9 @@ type puller struct {
 // reference fetches what a tag or a digest stands for.
 func (p *puller) reference(ctx context.Context, ref string) (digest.Digest, error) {
 	desc, rc, err := p.repository.Manifests().FetchReference(ctx, ref)
-	if errors.Is(err, errdef.ErrNotFound) {
-		if d, bad := digest.Parse(ref); bad == nil {
-			return d, p.blob(ctx, d)
+	if d, no := digest.Parse(ref); err != nil && no == nil && notManifest(err) {
+		if err := p.blob(ctx, d); !errors.Is(err, errdef.ErrNotFound) {
+			return d, err
 		}
 	}
 	if err != nil {
@@ -222,6 +238,13 @@ func (p *puller) reference(ctx context.Context, ref string) (digest.Digest, erro
 		return "", fmt.Errorf("its manifest: %w", err)
 	}
 	return digest.FromBytes(b), p.manifest(ctx, b, desc.MediaType, 0)
+}
+
+// notManifest reports whether a registry may mean by an error that there is no manifest of that digest: registries differ.
+func notManifest(err error) bool {
+	var answer *errcode.ErrorResponse
+	return errors.Is(err, errdef.ErrNotFound) || errors.As(err, &answer) &&
+		(answer.StatusCode == http.StatusInternalServerError || answer.StatusCode == http.StatusBadRequest)
 }
 
 // readAll reads what a descriptor says, proves it, and is not talked into more memory than most.
@@ -249,8 +272,9 @@ func (p *puller) blob(ctx context.Context, d digest.Digest) error {
 	if err != nil {
 		return err
 	}
-	if bytes.HasPrefix(b, []byte("\x1f\x8b")) {
-		p.code, err = fromArchive(b, true)
+	compressed := bytes.HasPrefix(b, []byte("\x1f\x8b"))
+	if compressed || len(b) > 262 && string(b[257:262]) == "ustar" {
+		p.code, err = fromArchive(b, compressed)
 		p.format = "a layer of a container image"
 		return err
 	}
