@@ -13,12 +13,14 @@ import (
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/httpabi"
+	modules "github.com/weirproxy/weir/core/wasm/source"
 )
 
 // Options are what the kind needs. All of them may be zero.
 type Options struct {
 	CacheDir string                                     // where compiled modules are kept between processes; empty: nowhere
-	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file
+	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file or folder
+	Modules  *modules.Store                             // fetches those that have an address; nil: one that keeps them in memory
 	Log      zerolog.Logger
 }
 
@@ -46,7 +48,10 @@ type entry struct {
 // New makes the kind. The caller closes it after the last plan that was built with it.
 func New(o Options) *Kind {
 	if o.Open == nil {
-		o.Open = read
+		o.Open = modules.File
+	}
+	if o.Modules == nil {
+		o.Modules = modules.New(modules.Options{Log: o.Log})
 	}
 	return &Kind{o: o, entries: map[key]*entry{}}
 }
@@ -101,12 +106,9 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 		e.refs++
 		return &place{Filter: e.filter, entry: e}, nil
 	}
-	code, err := k.o.Open(c.File)
+	code, err := k.read(c, s)
 	if err != nil {
 		return nil, err
-	}
-	if sha256.Sum256(code) != s.hash {
-		return nil, fmt.Errorf("%s is being written", c.File)
 	}
 	if k.engine == nil {
 		if k.engine, err = wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir}); err != nil {
