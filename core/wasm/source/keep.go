@@ -21,7 +21,7 @@ type keep struct {
 	dir string
 
 	mu      sync.Mutex
-	used    map[string]bool // modules that this process has had in hand
+	used    map[string]bool   // modules that this process has had in hand
 	modules map[string][]byte // those that are not in the folder
 	entries map[string]entry  // without a folder
 }
