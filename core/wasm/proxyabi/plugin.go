@@ -1,0 +1,37 @@
+package proxyabi
+
+import "github.com/weirproxy/weir/core/filter"
+
+// PluginOptions are what one root context is given.
+type PluginOptions struct {
+	Name   string // of the filter
+	RootID string // proxy_get_property("plugin_root_id"), by which a module knows which of its plugins is meant
+	Config []byte // what proxy_on_configure finds
+	Calls  []string
+	Kong   bool // properties are texts, as Kong has them
+
+	StopIteration bool // StopIteration in a header phase still lets the body come to the guest
+}
+
+// Plugin is a root context in every shard of a VM.
+type Plugin struct {
+	vm    *VM
+	o     PluginOptions
+	reach reach
+}
+
+// Site is where a plugin stands: one route of one plan.
+type Site struct {
+	Route, Upstream                 string // names; Upstream is empty if the route has none, or several
+	RouteMetadata, UpstreamMetadata string // JSON objects; empty: none
+	FailOpen                        bool
+}
+
+// Filter is a plugin at a site. It is a filter.Filter.
+type Filter struct {
+	p     *Plugin
+	site  Site
+	facts facts
+}
+
+var _ filter.Filter = (*Filter)(nil)
