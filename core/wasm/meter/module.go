@@ -3,6 +3,7 @@ package meter
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 const (
@@ -59,7 +60,6 @@ type decoded struct {
 	typeBody    span // of the type section, after its count
 	imports     []Func
 	importTypes []uint32
-	importBody  span
 	funcs       []uint32 // type of each defined function
 	tables      []table
 	memory      *limits
@@ -225,7 +225,6 @@ func (c *cursor) valTypes(what string, limit int) []byte {
 
 func (m *decoded) readImports(c *cursor, o *Options) {
 	n := c.count("imports", o.Imports)
-	m.importBody.start = c.pos
 	for ; n > 0 && c.err == nil; n-- {
 		at := c.pos
 		mod, name := c.name(), c.name()
@@ -250,9 +249,35 @@ func (m *decoded) readImports(c *cursor, o *Options) {
 			return
 		}
 		m.importTypes = append(m.importTypes, t)
-		m.imports = append(m.imports, Func{mod, name, m.types[t].params, m.types[t].results})
+		m.imports = append(m.imports, Func{Module: mod, Name: name, Params: m.types[t].params, Results: m.types[t].results})
 	}
-	m.importBody.end = c.pos
+	m.renameImports()
+}
+
+// renameImports gives every import the name it has in the rewritten module. Each is hashed a few times, whatever the
+// others are called: names may be long.
+func (m *decoded) renameImports() {
+	type typed struct{ module, name, params, results string }
+	taken := map[[2]string]bool{}
+	for i := range m.imports {
+		taken[[2]string{m.imports[i].Module, m.imports[i].Name}] = true
+	}
+	as, variants := map[typed]string{}, map[[2]string]int{}
+	for i := range m.imports {
+		im := &m.imports[i]
+		key := [2]string{im.Module, im.Name}
+		t := typed{im.Module, im.Name, string(im.Params), string(im.Results)}
+		name, ok := as[t]
+		if !ok {
+			name = im.Name
+			for n := variants[key]; n > 0 && taken[[2]string{im.Module, name}]; n++ {
+				name, variants[key] = im.Name+"#"+strconv.Itoa(n), n
+			}
+			taken[[2]string{im.Module, name}], as[t] = true, name
+			variants[key]++
+		}
+		im.As = name
+	}
 }
 
 func (c *cursor) limits() limits {
