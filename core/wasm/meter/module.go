@@ -75,7 +75,8 @@ type decoded struct {
 	dataBody    []byte // the whole section's content
 	hasCount    bool
 	count       uint32
-	names       []byte // content of the name section after its name, nil if absent
+	declared    map[uint32]struct{} // functions that ref.func may name: those named outside of code and start
+	names       []byte              // content of the name section after its name, nil if absent
 }
 
 // funcCount is the number of functions of the module, imported ones first.
@@ -100,7 +101,7 @@ func decode(b []byte, o *Options) (*decoded, error) {
 	if len(b) < 8 || !bytes.Equal(b[:8], magic) {
 		return nil, &Error{Msg: "no WebAssembly 1 header"}
 	}
-	m := &decoded{b: b}
+	m := &decoded{b: b, declared: map[uint32]struct{}{}}
 	c := &cursor{b: b, pos: 8, end: len(b)}
 	last := 0
 	for c.more() {
@@ -366,7 +367,7 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 		e := export{name: c.name(), kind: c.byte()}
 		switch e.kind {
 		case 0:
-			e.index = c.index("function", m.funcCount())
+			e.index = c.declare(m)
 		case 1:
 			e.index = c.index("table", len(m.tables))
 		case 2:
@@ -384,6 +385,15 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 		seen[e.name] = true
 		m.exports = append(m.exports, e)
 	}
+}
+
+// declare reads the index of a function that code may make references to from now on.
+func (c *cursor) declare(m *decoded) uint32 {
+	f := c.index("function", m.funcCount())
+	if c.err == nil {
+		m.declared[f] = struct{}{}
+	}
+	return f
 }
 
 func (m *decoded) memories() int {
