@@ -115,7 +115,7 @@ func (b Budget) MarshalJSON() ([]byte, error) {
 type Phase struct {
 	Phase    string
 	Calls    uint64
-	P50, P99 time.Duration // within an eighth
+	P50, P99 time.Duration // as metric.Spread tells them
 	CPU      time.Duration // of all calls
 }
 
