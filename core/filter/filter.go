@@ -86,7 +86,7 @@ type Measured interface {
 
 // Timed is a Filter that knows the CPU time of its calls. Any goroutine may call.
 type Timed interface {
-	// Phases names the phases of calls; Spread is what those of one have taken, by its place in that list, nil if none was.
-	Phases() []string
+	// PhaseNames lists the phases of calls; Spread is what those of one have taken, by its place in that list, nil if none was.
+	PhaseNames() []string
 	Spread(phase int) *metric.Spread
 }

@@ -19,7 +19,8 @@ type Status struct {
 	ABI    string   `json:"abi"`              // "proxy-wasm 0.2.1", "http-wasm"
 	VM     string   `json:"vm,omitempty"`     // vm_id, or the name, of what shares instances with it
 	Config string   `json:"config,omitempty"` // ConfigMark of its configuration, which may hold secrets
-	Routes []string `json:"routes"`           // that use it, sorted; none: a plan that is closing does
+	Routes []string `json:"routes"`           // the names of those that use it
+	Places int      `json:"places"`           // on them, over all plans that are open: that of a reload, too, until its last stream ends
 
 	OnError string     `json:"on_error"` // fail_closed or fail_open
 	State   State      `json:"state"`

@@ -59,8 +59,8 @@ func (p *Phases) first(ph Phase) *metric.Spread {
 	return p.spreads[ph].Load()
 }
 
-// Phases implements filter.Timed.
-func (p *Phases) Phases() []string { return phaseNames[:] }
+// PhaseNames implements filter.Timed.
+func (p *Phases) PhaseNames() []string { return phaseNames[:] }
 
 // Spread implements filter.Timed.
 func (p *Phases) Spread(i int) *metric.Spread { return p.spreads[i].Load() }

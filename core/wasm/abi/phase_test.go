@@ -34,7 +34,7 @@ func TestPhases(t *testing.T) {
 	if !near(l[1].P50, 500*time.Microsecond) || !near(l[1].P99, 990*time.Microsecond) {
 		t.Errorf("%+v", l[1])
 	}
-	for i, name := range p.Phases() {
+	for i, name := range p.PhaseNames() {
 		if name == "" || Phase(i).String() != name {
 			t.Errorf("phase %d is %q", i, name)
 		}
