@@ -7,6 +7,7 @@ import (
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // shard is one instance of a VM's module with all its contexts. mu is held by whoever makes a guest call, during the call and
@@ -24,6 +25,7 @@ type shard struct {
 	roots    []*root
 	scopes   scopes
 	streams  atomic.Int32 // open ones; any goroutine reads it
+	size     atomic.Int64 // bytes of its memory when last looked at; −1: freed. Any goroutine reads it
 	last     uint32       // the id given last
 	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
 	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
@@ -57,8 +59,10 @@ func (sh *shard) enter(sc *scope, fn *wasm.Func, budget time.Duration, args ...u
 	copy(sh.stack[:], args)
 	err := sh.in.Call(fn, budget, sh.stack[:])
 	sh.eff = eff
+	cpu := sh.in.CPU() - before
+	sc.root.plugin.phases.Observe(abi.Phase(fn.Tag), cpu)
 	if sc.stream != nil {
-		sc.stream.cpu += sh.in.CPU() - before
+		sc.stream.cpu += cpu
 	}
 	if err != nil {
 		sh.die(sc, err)

@@ -26,6 +26,7 @@ type Options struct {
 	CPU       time.Duration // budget of one call; 5 ms
 	CPUTotal  time.Duration // of all calls for one exchange; 50 ms
 	Start     time.Duration // of an instance's start, and of a plugin's configuration; 2 s
+	Version   abi.Version   // that the module is built for
 	Pause     time.Duration // the most that an exchange may be paused at a time; 1 min
 	Memory    uint64        // cap of one instance in bytes; 32 MiB
 	Shards    int           // GOMAXPROCS
@@ -84,7 +85,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	vm := &VM{o: o, build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
 	vm.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
-		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Log: vm.journal.Output,
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
 		return nil, nil, oneLine(err)
@@ -232,6 +233,7 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 		return nil, err
 	}
 	sh.placed = !canary
+	sh.size.Store(int64(in.Memory().Size()))
 	vm.made.Add(1)
 	return sh, nil
 }
@@ -364,6 +366,7 @@ func (sh *shard) end() {
 		sh.dead = errEnded
 	}
 	sh.in.Close()
+	sh.size.Store(-1)
 }
 
 var errEnded = errors.New("the instance has been closed")
