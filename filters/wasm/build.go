@@ -44,7 +44,7 @@ func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 			}
 			continue
 		}
-		placed = append(placed, filter.Placed{Name: c.Name, Slot: slot, Filter: f, FailOpen: c.OnError == config.FailOpen})
+		placed = append(placed, filter.Placed{Name: c.Name, Slot: slot, Filter: f, FailOpen: c.OnError == config.FailOpen, Key: f.entry})
 	}
 	return placed, errors.Join(problems...)
 }
