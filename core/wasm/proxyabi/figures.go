@@ -9,6 +9,9 @@ type figures struct {
 	open   atomic.Int64 // streams
 	made   atomic.Int64 // instances
 	gone   atomic.Int64 // of them
+
+	dropped atomic.Int64 // fields that guests have set and that are left out
+	told    atomic.Int64 // the second in which the log was last told of one
 }
 
 // errorKinds names what is counted.
