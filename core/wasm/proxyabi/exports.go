@@ -110,3 +110,21 @@ func allI32(types []byte) bool {
 	}
 	return len(types) < 8
 }
+
+// Versions of the ABI, as far as the host cares.
+const (
+	version010 = 10 // also without a mark
+	version020 = 20
+	version021 = 21
+)
+
+// versionOf reads the mark that a module bears: an export that is never called.
+func versionOf(m *wasm.Module) int {
+	switch {
+	case m.Exports("proxy_abi_version_0_2_1"), m.Exports("proxy_abi_version_0_2_100"):
+		return version021
+	case m.Exports("proxy_abi_version_0_2_0"):
+		return version020
+	}
+	return version010
+}

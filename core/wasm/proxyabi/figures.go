@@ -20,6 +20,9 @@ type figures struct {
 	made     atomic.Int64 // instances
 	gone     atomic.Int64 // of them, by a trap
 	recycled atomic.Int64 // of them, since they had become too large
+
+	dropped atomic.Int64 // fields that guests have set and that are left out
+	told    atomic.Int64 // the second in which the log was last told of one
 }
 
 // errorKinds names what is counted.

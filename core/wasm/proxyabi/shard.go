@@ -37,6 +37,8 @@ type shard struct {
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
 	free     *stream
+	number   [20]byte // a number as text
+	granting bool     // the guest's allocator runs: nothing of a stream is to be had
 }
 
 // message is what has come to the callback under way: the answer of a call, or a gRPC message. Guests read it by maps 4 to 7
@@ -134,8 +136,10 @@ func (sh *shard) reserve(outPtr, outLen uint64, n int) (dst []byte, st status) {
 		if n > maxGiven || sh.fn.alloc == nil {
 			return nil, statusInternalFailure
 		}
-		sh.grant[0] = uint64(n)
-		if err := sh.in.Call(sh.fn.alloc, 0, sh.grant[:]); err != nil {
+		before := sh.granting
+		sh.grant[0], sh.granting = uint64(n), true
+		err := sh.in.Call(sh.fn.alloc, 0, sh.grant[:])
+		if sh.granting = before; err != nil {
 			panic(err) // the guest has trapped in its allocator
 		}
 		ptr = uint32(sh.grant[0])

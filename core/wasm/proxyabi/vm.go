@@ -61,6 +61,7 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
+	version int // of the ABI
 	journal *abi.Journal
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
@@ -90,7 +91,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	if err != nil {
 		return nil, nil, oneLine(err)
 	}
-	vm.module = m
+	vm.module, vm.version = m, versionOf(m)
 	p, err := vm.plugin(first)
 	if err == nil {
 		vm.plugins = []*Plugin{p}
