@@ -37,6 +37,7 @@ type shard struct {
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
 	free     *stream
+	ties
 }
 
 // message is what has come to the callback under way: the answer of a call, or a gRPC message. Guests read it by maps 4 to 7
