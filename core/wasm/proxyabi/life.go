@@ -56,6 +56,10 @@ func (sh *shard) die(sc *scope, err error) {
 	sh.dead = err
 	sh.in.Close()
 	sh.size.Store(-1)
+	for _, r := range sh.roots {
+		r.quieten()
+	}
+	sh.mail.close()
 	sh.scopes.each(func(s *scope) {
 		if st := s.stream; st != nil {
 			st.request.rouse()

@@ -39,6 +39,7 @@ type shard struct {
 	free     *stream
 	number   [20]byte // a number as text
 	granting bool     // the guest's allocator runs: nothing of a stream is to be had
+	ties
 }
 
 // message is what has come to the callback under way: the answer of a call, or a gRPC message. Guests read it by maps 4 to 7

@@ -63,6 +63,7 @@ type VM struct {
 	module  *wasm.Module
 	version int // of the ABI
 	journal *abi.Journal
+	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
 
@@ -91,7 +92,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	if err != nil {
 		return nil, nil, oneLine(err)
 	}
-	vm.module, vm.version = m, versionOf(m)
+	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
 	if err == nil {
 		vm.plugins = []*Plugin{p}
@@ -195,6 +196,7 @@ func (vm *VM) Close() error {
 	for _, sh := range all {
 		sh.end()
 	}
+	vm.o.Shared.leave(vm.space)
 	return vm.module.Close()
 }
 
@@ -203,40 +205,48 @@ var errStartFalse = errors.New("proxy_on_vm_start answered false")
 // newShard makes an instance and configures plugins in it. Nobody else knows it yet.
 func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	sh := &shard{vm: vm, shared: vm.o.Shared, canary: canary}
+	sh.space = vm.space
 	if canary {
 		sh.shared = NewShared()
+		sh.space = sh.shared.enter(vm.o.Scope)
 	}
+	if err := sh.start(plugins); err != nil {
+		sh.end()
+		return nil, err
+	}
+	vm.made.Add(1)
+	return sh, nil
+}
+
+func (sh *shard) start(plugins []*Plugin) (err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	in, err := vm.module.Instantiate(context.Background(), wasm.InstanceOptions{Setup: func(in *wasm.Instance) error {
+	defer func() {
+		if err != nil && sh.dead == nil {
+			sh.dead = err
+		}
+	}()
+	in, err := sh.vm.module.Instantiate(context.Background(), wasm.InstanceOptions{Setup: func(in *wasm.Instance) error {
 		in.Host, sh.in = unsafe.Pointer(sh), in
 		return nil
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err = sh.fn.look(in); err == nil {
 		err = sh.runMain()
 	}
-	if err == nil {
-		for i, p := range plugins {
-			if i == 0 {
-				err = sh.launch(p)
-			}
-			if err == nil {
-				err = sh.configure(p)
-			}
+	for i := 0; i < len(plugins) && err == nil; i++ {
+		if i == 0 {
+			err = sh.launch(plugins[i])
+		}
+		if err == nil {
+			err = sh.configure(plugins[i])
 		}
 	}
-	if err != nil {
-		sh.dead = err
-		in.Close()
-		return nil, err
-	}
-	sh.placed = !canary
+	sh.placed = err == nil && !sh.canary
 	sh.size.Store(int64(in.Memory().Size()))
-	vm.made.Add(1)
-	return sh, nil
+	return err
 }
 
 // runMain calls a main function that is exported beside _initialize, as C++ guests have it.
@@ -333,7 +343,7 @@ func (sh *shard) drop(p *Plugin) {
 	if r == nil {
 		return
 	}
-	r.stopTimer()
+	r.stop()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.dead == nil && sh.fn.done != nil {
@@ -361,12 +371,16 @@ func (sh *shard) end() {
 	for _, r := range roots {
 		sh.drop(r.plugin)
 	}
+	sh.mail.close()
+	sh.mail.wait()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.dead == nil {
 		sh.dead = errEnded
 	}
-	sh.in.Close()
+	if sh.in != nil {
+		sh.in.Close()
+	}
 	sh.size.Store(-1)
 }
 
