@@ -139,8 +139,8 @@ func wasiGroup(name string) Capability {
 	return ""
 }
 
-// Phase is a part in a request's life that a guest takes by what it exports.
-type Phase struct {
+// Part is one in a request's life that a guest takes by what it exports.
+type Part struct {
 	Name, Export string
 	Unserved     string // why weir never calls it; empty: it does
 }
@@ -151,20 +151,20 @@ const (
 	noRule  = "nobody calls it, Envoy neither"
 )
 
-// Phases lists all parts of an ABI, in the order of a request's life.
-func Phases(k Kind) []Phase {
+// Parts lists all of an ABI, in the order of a request's life.
+func Parts(k Kind) []Part {
 	if k == HTTPWasm {
-		return httpPhases
+		return httpParts
 	}
-	return proxyPhases
+	return proxyParts
 }
 
-var httpPhases = []Phase{
+var httpParts = []Part{
 	{"request", "handle_request", ""},
 	{"response", "handle_response", ""},
 }
 
-var proxyPhases = []Phase{
+var proxyParts = []Part{
 	{"start", "proxy_on_vm_start", ""},
 	{"configuration", "proxy_on_configure", ""},
 	{"configuration", "proxy_validate_configuration", noRule},
