@@ -2,9 +2,7 @@ package wasm
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
