@@ -63,14 +63,11 @@ func (c *inspectCommand) Run(out io.Writer) error {
 		return &usageError{fmt.Errorf("--start: %w", err)}
 	}
 	code, err := c.read()
-	var problem error
-	if err != nil && !errors.Is(err, abi.ErrForm) {
+	if err != nil {
 		return &usageError{err}
 	}
 	r := inspect.Inspect(context.Background(), code, inspect.Options{Memory: memory, Start: start, Config: []byte(c.Settings)})
-	if err != nil {
-		r.Error = err.Error()
-	}
+	var problem error
 	if !r.Loads {
 		problem = fmt.Errorf("%s will not load", source.Redacted(c.Module))
 	}
@@ -102,7 +99,8 @@ func isAddress(s string) bool {
 
 func (c *inspectCommand) read() ([]byte, error) {
 	if !isAddress(c.Module) {
-		return source.File(c.Module)
+		code, _, err := source.Read(c.Module)
+		return code, err
 	}
 	dir, _, err := stateDir(c.Config, c.StateDir)
 	if err != nil {

@@ -49,9 +49,11 @@ type Report struct {
 	Unserved []Problem `json:"will_not_work"`
 	Customs  []string  `json:"custom_sections,omitempty"`
 
-	Cost  *Cost  `json:"start,omitempty"` // nil: it was not started
-	Loads bool   `json:"loads"`
-	Error string `json:"error,omitempty"` // why it does not
+	Cost   *Cost    `json:"start,omitempty"`  // nil: it was not started
+	Output []string `json:"output,omitempty"` // what it logged meanwhile, the first lines
+	Loads  bool     `json:"loads"`
+	Error  string   `json:"error,omitempty"` // why it does not
+	Hint   string   `json:"hint,omitempty"`  // what may help
 }
 
 // Memory is what a module says of its memory.
@@ -250,12 +252,15 @@ func (r *Report) start(ctx context.Context, code []byte, a abi.ABI, o Options) e
 	defer e.Close()
 	hosts := offered(a.Kind)
 	for i := range hosts {
-		hosts[i].Fn = idle(hosts[i].Name, len(hosts[i].Results), o.Config)
+		hosts[i].Fn = r.idle(hosts[i].Name, len(hosts[i].Results), o.Config)
 	}
-	mo := wasm.ModuleOptions{Name: "filter", Memory: uint64(o.Memory), Start: o.Start, Host: hosts, Args: []string{"filter"}}
+	mo := wasm.ModuleOptions{
+		Name: "filter", Memory: uint64(o.Memory), Start: o.Start, Host: hosts, Args: []string{"filter"},
+		Log: func(_ int, line []byte) { r.heard(line) },
+	}
 	if a.Kind == abi.ProxyWasm {
 		mo.Missing = func(im meter.Func, _ *wasm.HostFunc) (wasm.HostFunc, bool) {
-			return wasm.HostFunc{Fn: idle(im.Name, len(im.Results), nil)}, true
+			return wasm.HostFunc{Fn: r.idle(im.Name, len(im.Results), nil)}, true
 		}
 	}
 	began := time.Now()
@@ -268,6 +273,9 @@ func (r *Report) start(ctx context.Context, code []byte, a abi.ABI, o Options) e
 	r.met(m)
 	in, err := m.Instantiate(ctx, wasm.InstanceOptions{})
 	if err != nil {
+		if len(o.Config) == 0 && r.reads() {
+			r.Hint = "It was started without a configuration: --settings gives one."
+		}
 		return fmt.Errorf("it does not start: %w", trim(err))
 	}
 	defer in.Close()
@@ -281,8 +289,22 @@ func trim(err error) error {
 	for _, prefix := range []string{"load module filter: ", "instantiate filter: "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
-	return errors.New(text)
+	return errors.New(strings.Replace(text, "run weir:start: ", "run its start section: ", 1))
 }
+
+// reads reports whether a module may read its configuration when it starts: one of http-wasm may.
+func (r *Report) reads() bool {
+	return slices.ContainsFunc(r.Imports, func(im Import) bool { return im.Name == "get_config" })
+}
+
+// heard takes a line of the guest's log.
+func (r *Report) heard(line []byte) {
+	if len(r.Output) < maxOutput && len(line) > 0 {
+		r.Output = append(r.Output, strings.ToValidUTF8(string(line[:min(len(line), 300)]), "?"))
+	}
+}
+
+const maxOutput = 10
 
 // met takes over from the linker how imports are met.
 func (r *Report) met(m *wasm.Module) {
@@ -305,24 +327,27 @@ func (r *Report) met(m *wasm.Module) {
 
 // idle answers for a host function where there is neither request nor host. Features that are asked for are all there; the
 // configuration is what the options say.
-func idle(name string, results int, config []byte) api.GoModuleFunc {
+func (r *Report) idle(name string, results int, config []byte) api.GoModuleFunc {
 	return func(ctx context.Context, _ api.Module, s []uint64) {
+		mem := wasm.FromContext(ctx).Memory()
+		answer := uint64(0)
 		switch {
 		case name == "enable_features":
-			return // what was asked for is on the stack
+			answer = s[0]
 		case name == "get_config":
-			if n := uint64(uint32(s[1])); uint64(len(config)) <= n {
-				wasm.FromContext(ctx).Memory().Write(uint32(s[0]), config)
+			if answer = uint64(len(config)); answer <= uint64(uint32(s[1])) {
+				mem.Write(uint32(s[0]), config)
 			}
-			s[0] = uint64(len(config))
-			return
-		case results == 0:
-			return
-		case strings.HasPrefix(name, "proxy_") && name != "proxy_log":
-			s[0] = 10 // internal failure, which SDKs bear
-			return
+		case name == "log" || name == "proxy_log":
+			if line, ok := mem.Read(uint32(s[1]), uint32(s[2])); ok {
+				r.heard(line)
+			}
+		case strings.HasPrefix(name, "proxy_"):
+			answer = 10 // internal failure, which SDKs bear
 		}
-		s[0] = 0
+		if results > 0 {
+			s[0] = answer
+		}
 	}
 }
 

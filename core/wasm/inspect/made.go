@@ -22,7 +22,8 @@ func made(o *abi.Outline, code []byte) (m Made) {
 		case "language":
 			languages = append(languages, t.Name)
 		case "processed-by", "sdk":
-			m.Tools = append(m.Tools, strings.TrimSpace(t.Name+" "+t.Version))
+			version, _, _ := strings.Cut(t.Version, " (") // of which commit
+			m.Tools = append(m.Tools, strings.TrimSpace(t.Name+" "+version))
 		}
 	}
 	text := strings.Join(m.Tools, " ")

@@ -20,9 +20,19 @@ func (r *Report) Print(w io.Writer) error {
 		r.printAsks(p)
 		r.printUnserved(p)
 	}
+	if len(r.Output) > 0 {
+		p.line("")
+		p.line("It logged, when it was started:")
+		for _, line := range r.Output {
+			p.line("  %s", clean(line, 300))
+		}
+	}
 	if r.Error != "" {
 		p.line("")
 		p.line("It will not load: %s", clean(r.Error, 1000))
+	}
+	if r.Hint != "" {
+		p.line("%s", r.Hint)
 	}
 	_, err := io.WriteString(w, p.String())
 	return err
@@ -233,7 +243,7 @@ func short(d time.Duration) string {
 	case d >= time.Millisecond:
 		return d.Round(100 * time.Microsecond).String()
 	}
-	return d.Round(time.Microsecond).String()
+	return max(d.Round(time.Microsecond), time.Microsecond).String()
 }
 
 // clean makes a module's own words fit for a terminal.
