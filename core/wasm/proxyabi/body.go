@@ -239,8 +239,7 @@ func (h *half) trail() error {
 		return nil
 	}
 	h.tail = true
-	f := fields{x: h.st.x, h: h.trailer(), kind: kind, open: true}
-	act, err := h.st.call(h, fn, uint64(f.count()))
+	act, err := h.st.call(h, fn, uint64(h.count(kind)))
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (st *stream) forward() error {
 	sh, x, h := st.sh, st.x, &st.request
 	ends := x.Request.Body.Empty()
 	h.open = true
-	holds, err := st.head(h, sh.fn.requestHeaders, &x.Request.Header, mapRequestHeaders, ends)
+	holds, err := st.head(h, sh.fn.requestHeaders, mapRequestHeaders, ends)
 	if err != nil || ends || sh.fn.requestBody == nil && sh.fn.requestTrailers == nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (st *stream) backward() error {
 	ends := r.Body.Empty() || string(x.Request.Method) == "HEAD" || r.Status == 204 || r.Status == 304
 	upgrade := r.Status == 101 && !r.Local
 	h.open = true
-	holds, err := st.head(h, sh.fn.responseHeaders, &r.Header, mapResponseHeaders, ends || upgrade)
+	holds, err := st.head(h, sh.fn.responseHeaders, mapResponseHeaders, ends || upgrade)
 	if err != nil || ends || upgrade || sh.fn.responseBody == nil && sh.fn.responseTrailers == nil {
 		return err
 	}
@@ -105,16 +105,15 @@ func (st *stream) backward() error {
 }
 
 // head calls the guest with a header section. holds says that the section waits for what the guest does with the body.
-func (st *stream) head(h *half, fn *wasm.Func, section *exchange.Header, kind int, ends bool) (holds bool, err error) {
+func (st *stream) head(h *half, fn *wasm.Func, kind int, ends bool) (holds bool, err error) {
 	if fn == nil {
 		return false, st.alive()
 	}
-	f := fields{x: st.x, h: section, kind: kind, open: true}
 	end := uint64(0)
 	if ends {
 		end = 1
 	}
-	act, err := st.call(h, fn, uint64(f.count()), end)
+	act, err := st.call(h, fn, uint64(h.count(kind)), end)
 	if err != nil {
 		return false, err
 	}
@@ -130,6 +129,16 @@ func (st *stream) head(h *half, fn *wasm.Func, section *exchange.Header, kind in
 		return false, h.park()
 	}
 	return false, nil
+}
+
+// count is the number of pairs of a map, as a call for the half finds it.
+func (h *half) count(kind int) int {
+	sh := h.st.sh
+	entered, eff := sh.entered, sh.eff
+	sh.entered, sh.eff = h, &h.st.scope
+	f, _ := sh.fieldsOf(uint32(kind))
+	sh.entered, sh.eff = entered, eff
+	return f.count()
 }
 
 // call calls the guest for a half of the stream, by whose own goroutine. sh.mu is held.
