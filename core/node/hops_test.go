@@ -253,7 +253,9 @@ func (h *hop2) headers(fr *http2.MetaHeadersFrame) string {
 // hops runs f for every pair of versions that weir stands between. The client and the upstream are f's to play, in turns:
 // each waits for what the other has done.
 func hops(t *testing.T, f func(t *testing.T, client, upstream hop, versions [2]int)) {
-	hopsWith(t, nil, func(t *testing.T, _ *coretest.Rig, client, upstream hop, versions [2]int) { f(t, client, upstream, versions) })
+	hopsWith(t, nil, func(t *testing.T, _ *coretest.Rig, client, upstream hop, versions [2]int) {
+		f(t, client, upstream, versions)
+	})
 }
 
 // hopsWith is hops with filters on the way, which kinds makes anew for each rig.
