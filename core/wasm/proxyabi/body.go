@@ -239,7 +239,8 @@ func (h *half) trail() error {
 		return nil
 	}
 	h.tail = true
-	act, err := h.st.call(h, fn, uint64(h.count(kind)))
+	f := h.st.view(kind)
+	act, err := h.st.call(h, fn, uint64(f.count()))
 	if err != nil {
 		return err
 	}

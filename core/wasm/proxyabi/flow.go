@@ -35,7 +35,7 @@ func (f *Filter) request(sh *shard, x *exchange.Exchange, slot int, trial bool) 
 	}
 	v := st.verdict(err)
 	if v == filter.Continue && err == nil {
-		st.request.open = false
+		st.request.open, st.method = false, x.Request.Method
 		x.Reroute = x.Reroute || st.rerouted && !st.pinned
 	}
 	sh.mu.Unlock()
@@ -109,11 +109,12 @@ func (st *stream) head(h *half, fn *wasm.Func, kind int, ends bool) (holds bool,
 	if fn == nil {
 		return false, st.alive()
 	}
+	f := st.view(kind)
 	end := uint64(0)
 	if ends {
 		end = 1
 	}
-	act, err := st.call(h, fn, uint64(h.count(kind)), end)
+	act, err := st.call(h, fn, uint64(f.count()), end)
 	if err != nil {
 		return false, err
 	}
@@ -129,16 +130,6 @@ func (st *stream) head(h *half, fn *wasm.Func, kind int, ends bool) (holds bool,
 		return false, h.park()
 	}
 	return false, nil
-}
-
-// count is the number of pairs of a map, as a call for the half finds it.
-func (h *half) count(kind int) int {
-	sh := h.st.sh
-	entered, eff := sh.entered, sh.eff
-	sh.entered, sh.eff = h, &h.st.scope
-	f, _ := sh.fieldsOf(uint32(kind))
-	sh.entered, sh.eff = entered, eff
-	return f.count()
 }
 
 // call calls the guest for a half of the stream, by whose own goroutine. sh.mu is held.

@@ -36,9 +36,9 @@ type shard struct {
 	placed   bool  // it is, or was, one that requests are given to
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
-	free     *stream
 	number   [20]byte // a number as text
 	granting bool     // the guest's allocator runs: nothing of a stream is to be had
+	free     *stream
 	ties
 }
 
