@@ -28,6 +28,7 @@ type builder struct {
 	jwt       map[string]*identity.Provider
 	grants    *identity.Roles
 	upstreams map[string]*Upstream
+	lent      asked
 	lease     *observe.Lease
 }
 
@@ -54,6 +55,7 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 	b.roles()
 	b.openUpstreams()
 	b.fallbacks()
+	b.lent = b.asked()
 	b.routes()
 	if err := b.problems.Err(); err != nil {
 		b.plan.close()
@@ -213,7 +215,7 @@ func (b *builder) fallbacks() {
 func (b *builder) chain(c *config.Route, r *Route) {
 	var slots [filter.Slots][]Placed
 	for _, k := range b.kinds {
-		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c})
+		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c, Upstreams: b.lent})
 		for _, f := range placed {
 			if f.Answer != nil {
 				r.Answers = append(r.Answers, f.Answer)
