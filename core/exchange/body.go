@@ -181,6 +181,9 @@ func (b *Body) copyOut(p []byte) {
 // Fail makes err what is pulled from now on.
 func (b *Body) Fail(err error) { b.front, b.err = nil, err }
 
+// Reset makes b empty. It keeps a buffer that is not large.
+func (b *Body) Reset() { b.reset() }
+
 func (b *Body) reset() {
 	own := b.own
 	if cap(own) > 64<<10 {

@@ -34,7 +34,9 @@ type Options struct {
 	Load func() (*config.Spec, error)
 	// Kinds are the filters that routes may carry.
 	Kinds []filter.Kind
-	Build observe.Build
+	// Filters lists those that are loaded, for the admin side; nil: there is nothing to list.
+	Filters func() []filter.Status
+	Build   observe.Build
 	// Sockets are those that the process was given; nil is none.
 	Sockets *socket.Set
 	// Log is where the process log goes; nil is stderr. Stdout takes what is configured for stdout; nil is stdout.

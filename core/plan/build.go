@@ -240,6 +240,9 @@ func filterOptions(f filter.Filter) observe.FilterOptions {
 	if m, ok := f.(filter.Measured); ok {
 		o.Instances, o.Memory = m.Instances, m.Memory
 	}
+	if t, ok := f.(filter.Timed); ok {
+		o.Calls, o.CPU = t.PhaseNames(), t.Spread
+	}
 	return o
 }
 

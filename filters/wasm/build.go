@@ -37,7 +37,7 @@ func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 			problems = append(problems, use.Pos.Errorf("there is no slot %q", use.Slot))
 			continue
 		}
-		f, err := k.acquire(c, use.Config)
+		f, err := k.acquire(c, use.Config, r.Name)
 		if err != nil {
 			// One filter may fail with one configuration and not with another.
 			if text := c.Name + "\x00" + err.Error(); !k.pass.failed[text] {

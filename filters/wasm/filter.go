@@ -4,13 +4,17 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/httpabi"
 )
@@ -41,6 +45,10 @@ type entry struct {
 	key    key
 	filter *httpabi.Filter
 	refs   int
+
+	// What is told of it, as it was last asked for.
+	file, onError string
+	routes        map[string]int // by name: how many places of open plans
 }
 
 // New makes the kind. The caller closes it after the last plan that was built with it.
@@ -51,21 +59,16 @@ func New(o Options) *Kind {
 	return &Kind{o: o, entries: map[key]*entry{}}
 }
 
-// Filter describes one filter that is loaded.
-type Filter struct {
-	Name   string
-	SHA256 [sha256.Size]byte
-	Places int // of routes, over all plans that are open
-	Stats  httpabi.Stats
-}
-
 // Filters lists what is loaded, in no order.
-func (k *Kind) Filters() []Filter {
+func (k *Kind) Filters() []filter.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	list := make([]Filter, 0, len(k.entries))
+	list := make([]filter.Status, 0, len(k.entries))
 	for key, e := range k.entries {
-		list = append(list, Filter{key.name, key.hash, e.refs, e.filter.Stats()})
+		s := e.filter.Status()
+		s.File, s.SHA256, s.OnError = e.file, hex.EncodeToString(key.hash[:]), e.onError
+		s.Routes, s.Places = slices.Collect(maps.Keys(e.routes)), e.refs
+		list = append(list, s)
 	}
 	return list
 }
@@ -88,7 +91,7 @@ func (k *Kind) Close() error {
 var errClosed = errors.New("closed")
 
 // acquire finds a filter, or loads it. k.mu is held: one is loaded at a time, while traffic goes on.
-func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
+func (k *Kind) acquire(c *config.WasmFilter, text, route string) (*place, error) {
 	if k.closed {
 		return nil, errClosed
 	}
@@ -98,8 +101,7 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 	}
 	id := keyOf(c, text, s)
 	if e := k.entries[id]; e != nil {
-		e.refs++
-		return &place{Filter: e.filter, entry: e}, nil
+		return e.place(c, route), nil
 	}
 	code, err := k.o.Open(c.File)
 	if err != nil {
@@ -124,28 +126,40 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &entry{k: k, key: id, filter: f, refs: 1}
+	e := &entry{k: k, key: id, filter: f, routes: map[string]int{}}
 	k.entries[id] = e
-	return &place{Filter: f, entry: e}, nil
+	return e.place(c, route), nil
+}
+
+// place puts the filter on a route. k.mu is held.
+func (e *entry) place(c *config.WasmFilter, route string) *place {
+	e.refs++
+	e.routes[route]++
+	e.file, e.onError = c.File, c.OnError
+	return &place{Filter: e.filter, entry: e, route: route}
 }
 
 // place is a filter at one place of one plan.
 type place struct {
 	*httpabi.Filter
 	entry *entry
+	route string
 	once  sync.Once
 }
 
 // Close gives the filter up; with its last place it is closed.
 func (p *place) Close() (err error) {
-	p.once.Do(func() { err = p.entry.drop() })
+	p.once.Do(func() { err = p.entry.drop(p.route) })
 	return err
 }
 
-func (e *entry) drop() error {
+func (e *entry) drop(route string) error {
 	k := e.k
 	k.mu.Lock()
 	e.refs--
+	if e.routes[route]--; e.routes[route] == 0 {
+		delete(e.routes, route)
+	}
 	last := e.refs == 0
 	if last {
 		delete(k.entries, e.key)

@@ -46,13 +46,15 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	return nil, false, errStarting
 }
 
-// die ends a shard whose guest has trapped. sh.mu is held. Its parked streams are woken; the spare takes its place.
-func (sh *shard) die(err error) {
+// die ends a shard whose guest has trapped in a call for sc. sh.mu is held. Its memory is freed, its parked streams are woken,
+// and the spare takes its place.
+func (sh *shard) die(sc *scope, err error) {
 	if sh.dead != nil {
 		return
 	}
 	vm := sh.vm
 	sh.dead = err
+	sh.in.Close()
 	sh.scopes.each(func(s *scope) {
 		if st := s.stream; st != nil {
 			st.request.rouse()
@@ -60,9 +62,15 @@ func (sh *shard) die(err error) {
 		}
 	})
 	vm.trapped(err)
-	if sh.canary {
+	if sh.canary || !sh.placed {
 		return
 	}
+	vm.gone.Add(1)
+	trial := sc.stream != nil && sc.stream.trial
+	if trial {
+		sc.stream.trial = false
+	}
+	vm.breaker.Failed(trial)
 	vm.replace(sh)
 }
 
@@ -80,6 +88,34 @@ func (vm *VM) replace(sh *shard) {
 	}
 	vm.mu.Unlock()
 	vm.ask()
+}
+
+// retire puts the spare in the place of a shard that is worn: it ends with its last stream. sh.mu is held.
+func (vm *VM) retire(sh *shard) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	if vm.spare == nil || vm.closed {
+		return
+	}
+	for i := range vm.shards {
+		if vm.shards[i].Load() == sh {
+			vm.shards[i].Store(vm.spare)
+			vm.spare, sh.retired = nil, true
+			vm.retired = append(vm.retired, sh)
+			vm.recycled.Add(1)
+			return
+		}
+	}
+}
+
+// sized notes how large an instance has become.
+func (vm *VM) sized(n int64) {
+	for {
+		high := vm.memory.Load()
+		if n <= high || vm.memory.CompareAndSwap(high, n) {
+			return
+		}
+	}
 }
 
 // ask has the builder look whether there is something to build.

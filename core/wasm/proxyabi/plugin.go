@@ -34,4 +34,13 @@ type Filter struct {
 	facts facts
 }
 
+// At makes the plugin a filter at a site. The filter holds nothing of its own.
+func (p *Plugin) At(site Site) (*Filter, error) {
+	facts, err := factsOf(site)
+	return &Filter{p: p, site: site, facts: facts}, err
+}
+
+// Close implements filter.Filter: the plugin is closed by whoever opened it.
+func (f *Filter) Close() error { return nil }
+
 var _ filter.Filter = (*Filter)(nil)

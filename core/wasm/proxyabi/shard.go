@@ -16,23 +16,25 @@ type shard struct {
 	canary bool    // made to be tried before the VM is accepted: it reaches nothing outside
 	shared *Shared // the VM's; a canary's own
 
-	mu      sync.Mutex
-	in      *wasm.Instance
-	fn      exports
-	stack   [8]uint64
-	grant   [1]uint64 // of the allocator, which is called from within a call
-	roots   []*root
-	scopes  scopes
-	streams atomic.Int32 // open ones; any goroutine reads it
-	last    uint32       // the id given last
-	eff     *scope       // what host functions act for; nil: nothing, while a start function runs
-	entered *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
-	final   bool         // the call is one of a stream's last: its maps can be read, and no more
-	message *message
-	dead    error // why no call is made any more; nil: alive
-	retired bool  // another has taken its place: it ends with its last stream
-	scratch []byte
-	free    *stream
+	mu       sync.Mutex
+	in       *wasm.Instance
+	fn       exports
+	stack    [8]uint64
+	grant    [1]uint64 // of the allocator, which is called from within a call
+	roots    []*root
+	scopes   scopes
+	streams  atomic.Int32 // open ones; any goroutine reads it
+	last     uint32       // the id given last
+	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
+	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
+	starting bool         // the call is proxy_on_vm_start
+	final    bool         // the call is one of a stream's last: its maps can be read, and no more
+	message  *message
+	dead     error // why no call is made any more; nil: alive
+	placed   bool  // it is, or was, one that requests are given to
+	retired  bool  // another has taken its place: it ends with its last stream
+	scratch  []byte
+	free     *stream
 }
 
 // message is what has come to the callback under way: the answer of a call, or a gRPC message. Guests read it by maps 4 to 7
@@ -59,7 +61,7 @@ func (sh *shard) enter(sc *scope, fn *wasm.Func, budget time.Duration, args ...u
 		sc.stream.cpu += sh.in.CPU() - before
 	}
 	if err != nil {
-		sh.die(err)
+		sh.die(sc, err)
 		return 0, err
 	}
 	if fn.Results() == 0 {

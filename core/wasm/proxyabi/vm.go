@@ -93,7 +93,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	p, err := vm.plugin(first)
 	if err == nil {
 		vm.plugins = []*Plugin{p}
-		err = vm.canary()
+		err = vm.canary(vm.plugins)
 	}
 	for i := 0; i < len(vm.shards) && err == nil; i++ {
 		var sh *shard
@@ -123,6 +123,12 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 	p, err := vm.plugin(o)
 	if err != nil {
 		return nil, err
+	}
+	vm.mu.Lock()
+	with := append(slices.Clone(vm.plugins), p)
+	vm.mu.Unlock()
+	if err := vm.canary(with); err != nil {
+		return nil, oneLine(err)
 	}
 	vm.mu.Lock()
 	vm.plugins = append(vm.plugins, p)
@@ -208,9 +214,12 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 		return nil, err
 	}
 	if err = sh.fn.look(in); err == nil {
+		err = sh.runMain()
+	}
+	if err == nil {
 		for i, p := range plugins {
 			if i == 0 {
-				err = sh.begin(p)
+				err = sh.launch(p)
 			}
 			if err == nil {
 				err = sh.configure(p)
@@ -222,16 +231,39 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 		in.Close()
 		return nil, err
 	}
+	sh.placed = !canary
+	vm.made.Add(1)
 	return sh, nil
 }
 
-// begin starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
-func (sh *shard) begin(p *Plugin) error {
+// runMain calls a main function that is exported beside _initialize, as C++ guests have it.
+func (sh *shard) runMain() error {
+	for _, name := range []string{"main", "__main_void"} {
+		if !sh.vm.module.Exports("_initialize") || !sh.vm.module.Exports(name) {
+			continue
+		}
+		f, err := sh.in.Func(name)
+		if err != nil || f.Params() > 2 || f.Results() > 1 {
+			return err
+		}
+		clear(sh.stack[:])
+		if err := sh.in.Call(f, sh.vm.o.Start, sh.stack[:]); err != nil {
+			return fmt.Errorf("run %s: %w", name, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// launch starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
+func (sh *shard) launch(p *Plugin) error {
 	r, err := sh.newRoot(p)
 	if err != nil || sh.fn.vmStart == nil {
 		return err
 	}
+	sh.starting = true
 	ok, err := sh.enter(&r.scope, sh.fn.vmStart, sh.vm.o.Start, uint64(r.id), uint64(len(sh.vm.o.Config)))
+	sh.starting = false
 	switch {
 	case err != nil:
 		return fmt.Errorf("run proxy_on_vm_start: %w", err)
@@ -324,7 +356,7 @@ func (sh *shard) end() {
 	roots := slices.Clone(sh.roots)
 	sh.mu.Unlock()
 	for _, r := range roots {
-		r.stopTimer()
+		sh.drop(r.plugin)
 	}
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
