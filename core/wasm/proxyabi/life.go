@@ -54,6 +54,7 @@ func (sh *shard) die(sc *scope, err error) {
 	}
 	vm := sh.vm
 	sh.dead = err
+	sh.recall(nil)
 	sh.in.Close()
 	sh.scopes.each(func(s *scope) {
 		if st := s.stream; st != nil {
