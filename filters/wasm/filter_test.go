@@ -116,7 +116,7 @@ func (p *plan) says(t *testing.T, route, i int) string {
 }
 
 // of gives the filter at a place, for comparison.
-func (p *plan) of(route, i int) *httpabi.Filter { return p.placed[route][i].Filter.(*place).Filter }
+func (p *plan) of(route, i int) *httpabi.Filter { return p.placed[route][i].Filter.(*place).watched.(*httpabi.Filter) }
 
 func TestBuild(t *testing.T) {
 	k := newKind(t, Options{})

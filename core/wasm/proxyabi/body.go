@@ -19,7 +19,8 @@ type body struct {
 	held   bool          // data is held back, in own
 	own    []byte        // backs data that is held back or was changed
 	out    []byte        // may go on
-	fixed  int64         // the length that the message's head says; −1: none
+	says   int64         // the length that the message's head said; −1: none
+	fixed  int64         // the length that it says now, when it has gone on; −1: none
 	came   int64         // bytes that have come
 	passed int64         // bytes that have gone on
 	told   bool          // the guest knows that the body has ended
@@ -46,7 +47,7 @@ func (h *half) fresh() half {
 	}
 	under := h.under
 	under.Reset()
-	return half{st: h.st, response: h.response, timer: h.timer, body: body{under: under, own: own[:0], fixed: -1, wake: h.wake}}
+	return half{st: h.st, response: h.response, timer: h.timer, body: body{under: under, own: own[:0], wake: h.wake}}
 }
 
 // insert puts h into the way of a body whose message's head is about to go on. Where that says how long the body is, or where
@@ -56,7 +57,7 @@ func (h *half) insert(b *exchange.Body, holds bool) error {
 	sh := h.st.sh
 	length := b.Length
 	b.Through(&h.under, h, -1)
-	h.fixed = -1
+	h.says, h.fixed = length, -1
 	if !holds && (length < 0 || h.unsized) && !h.under.Whole() {
 		return nil
 	}
@@ -136,6 +137,11 @@ func (h *half) step(buf []byte) error {
 		if err != nil {
 			h.err = err
 			return err
+		}
+		if !h.eof && (h.says >= 0 && h.came >= h.says || h.fixed >= 0 && h.passed+int64(len(h.out)) == h.fixed) {
+			// The last bytes wait for the end: who has them all would take a message for whole that is found wrong only then.
+			h.keep()
+			continue
 		}
 		if len(h.out) > 0 || h.eof {
 			return h.measure()

@@ -54,26 +54,35 @@ func httpCall(sh *shard, a []uint64) status {
 // one that may not is left out, as is what frames the message or ends at this hop.
 func fillCall(y *exchange.Exchange, head, body, tail []byte) bool {
 	r := &y.Request
-	valid := true
-	ok := eachPair(head, func(name, value []byte) {
-		if len(name) > 0 && name[0] == ':' {
-			valid = setPseudo(r, name, value) && valid
-			return
+	for p := parsePairs(head); ; {
+		name, value, ok := p.next()
+		if !ok {
+			break
 		}
-		if id := exchange.Identify(name); id == exchange.TE {
+		id := exchange.Identify(name)
+		switch {
+		case len(name) > 0 && name[0] == ':':
+			if !setPseudo(r, name, value) {
+				return false
+			}
+		case id == exchange.TE:
 			r.Trailers = r.Trailers || exchange.EqualFold(abi.Trim(value), "trailers")
-		} else if mayCarry(name, value, id) {
+		case mayCarry(name, value, id):
 			r.Header.Add(name, abi.Trim(value))
 		}
-	})
-	if !ok || !valid || len(r.Method) == 0 || len(r.Target) == 0 || len(r.Host) == 0 {
+	}
+	if len(r.Method) == 0 || len(r.Target) == 0 || len(r.Host) == 0 {
 		return false
 	}
-	ok = eachPair(tail, func(name, value []byte) {
+	for p := parsePairs(tail); ; {
+		name, value, ok := p.next()
+		if !ok {
+			break
+		}
 		if id := exchange.Identify(name); mayCarry(name, value, id) && abi.MayTrail(name, id) {
 			r.Trailer.Add(name, abi.Trim(value))
 		}
-	})
+	}
 	r.Version = exchange.HTTP11
 	r.Path = r.Target
 	if i := bytes.IndexByte(r.Target, '?'); i >= 0 {
@@ -87,18 +96,15 @@ func fillCall(y *exchange.Exchange, head, body, tail []byte) bool {
 	default:
 		r.Body.Init(0, nil)
 	}
-	return ok
+	return true
 }
-
-// maxTarget is the longest path of a call.
-const maxTarget = 32 << 10
 
 // setPseudo takes what stands before the fields. The scheme is the endpoint's.
 func setPseudo(r *exchange.Request, name, value []byte) bool {
 	switch string(name) {
 	case ":method":
 		r.Method = r.Header.Keep(value)
-		return abi.Token(value) && string(value) != "CONNECT" // which asks for a tunnel
+		return len(value) <= maxMethod && abi.Token(value) && string(value) != "CONNECT" // which asks for a tunnel
 	case ":path":
 		r.Target = r.Header.Keep(value)
 		return len(value) > 0 && len(value) <= maxTarget && abi.Visible(value) && (value[0] == '/' || string(value) == "*")

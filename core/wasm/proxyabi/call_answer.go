@@ -2,7 +2,6 @@ package proxyabi
 
 import (
 	"io"
-	"strconv"
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
@@ -22,11 +21,15 @@ func (e *errand) call() {
 		return
 	}
 	delete(sh.out.all, e.id)
-	heads, tails := 0, 0
-	if m.head != nil {
-		heads, tails = m.head.Len()+1, m.trailer.Len() // and :status
-	}
-	sh.hand(e, &m, sh.fn.callResponse, uint64(heads), uint64(len(m.body)), uint64(tails))
+	sh.hand(e, &m, sh.fn.callResponse, sh.pairsOf(&m, mapCallHeaders), uint64(len(m.body)), sh.pairsOf(&m, mapCallTrailers))
+}
+
+// pairsOf is how many pairs a guest will find in one of m's maps. sh.mu is held.
+func (sh *shard) pairsOf(m *message, kind uint32) uint64 {
+	sh.message = m
+	f, _ := sh.fieldsOf(kind)
+	sh.message = nil
+	return uint64(f.count())
 }
 
 // fetch asks the upstream and takes the whole answer.
@@ -52,13 +55,6 @@ func (e *errand) fetch(m *message) error {
 	k.Close(err)
 	if err != nil {
 		return e.reason(err)
-	}
-	length := y.Response.Declared
-	if y.Response.Local {
-		length = int64(len(m.body))
-	}
-	if length >= 0 { // Envoy's guests see it; weir keeps framing apart from fields
-		y.Response.Header.AddString("content-length", strconv.AppendInt(nil, length, 10))
 	}
 	m.head, m.trailer, m.status = &y.Response.Header, &y.Response.Trailer, y.Response.Status
 	return nil
@@ -138,7 +134,6 @@ func (e *errand) miss(m *message, err error) {
 	y := e.y
 	y.ClearResponse()
 	text := []byte(kind.String())
-	y.Response.Header.AddString("content-length", strconv.AppendInt(nil, int64(len(text)), 10))
 	y.Response.Header.AddString("content-type", textPlain)
 	*m = message{head: &y.Response.Header, trailer: &y.Response.Trailer, status: made, body: text}
 }

@@ -268,7 +268,10 @@ func (st *stream) Release(x *exchange.Exchange) {
 	left := sh.streams.Add(-1)
 	retired := sh.retired || dead
 	vm.open.Add(-1)
-	vm.sized(int64(sh.in.Memory().Size()))
+	if size := int64(sh.in.Memory().Size()); !dead && size != sh.size.Load() {
+		sh.size.Store(size)
+		vm.sized(size)
+	}
 	if worn && !sh.retired && !sh.canary {
 		vm.retire(sh)
 	}

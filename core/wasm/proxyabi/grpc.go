@@ -106,14 +106,19 @@ func fillRPC(e *errand, s *service, name, method, meta []byte) bool {
 	r.Target = h.KeepBoth("/", append(append(append([]byte(nil), name...), '/'), method...))
 	r.Path, r.Host = r.Target, h.Keep(s.authority)
 	h.Append(nameType, applicationRPC, exchange.ContentType)
-	add := func(name, value []byte) { addMetadata(h, name, value) }
 	for i := range s.metadata {
-		add(s.metadata[i].Name, s.metadata[i].Value)
+		addMetadata(h, s.metadata[i].Name, s.metadata[i].Value)
 	}
-	ok := eachPair(meta, add)
+	for p := parsePairs(meta); ; {
+		name, value, ok := p.next()
+		if !ok {
+			break
+		}
+		addMetadata(h, name, value)
+	}
 	r.Body.Init(-1, &e.rpc.out)
 	e.y.Bind(exchange.ClientLeg, &e.rpc.out)
-	return ok
+	return true
 }
 
 var methodPost = []byte("POST")

@@ -71,11 +71,11 @@ func (e *errand) listen() (code uint32, text []byte, err error) {
 	r, fn := &e.y.Response, &e.sh.fn
 	short := r.Body.Empty() // it has a head and nothing else, which so is its trailer ("Trailers-Only")
 	if !e.unary() {
-		n, m := 0, &message{}
+		m := &message{}
 		if !short {
-			n, m.head = r.Header.Len(), &r.Header
+			m.head = &r.Header
 		}
-		if !e.tell(m, fn.grpcInitial, uint64(n)) {
+		if !e.tellMap(m, fn.grpcInitial, mapGrpcInitial) {
 			return 0, nil, errUnheard
 		}
 	}
@@ -99,7 +99,7 @@ func (e *errand) listen() (code uint32, text []byte, err error) {
 	case !ok:
 		code, text = rpcUnknown, []byte("the answer has no grpc-status")
 	case !e.unary():
-		if !e.tell(&message{trailer: tail}, fn.grpcTrailing, uint64(tail.Len())) {
+		if !e.tellMap(&message{trailer: tail}, fn.grpcTrailing, mapGrpcTrailing) {
 			return 0, nil, errUnheard
 		}
 	case code == rpcOK && one == nil:
@@ -202,6 +202,18 @@ func (e *errand) tell(m *message, fn *wasm.Func, args ...uint64) bool {
 		return false
 	}
 	sh.hand(e, m, fn, args...)
+	return sh.awaited(e)
+}
+
+// tellMap is tell of metadata.
+func (e *errand) tellMap(m *message, fn *wasm.Func, kind uint32) bool {
+	sh := e.sh
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if !sh.awaited(e) {
+		return false
+	}
+	sh.hand(e, m, fn, sh.pairsOf(m, kind))
 	return sh.awaited(e)
 }
 

@@ -56,13 +56,18 @@ func (sh *shard) die(sc *scope, err error) {
 	sh.dead = err
 	sh.recall(nil)
 	sh.in.Close()
+	sh.size.Store(-1)
+	for _, r := range sh.roots {
+		r.quieten()
+	}
+	sh.mail.close()
 	sh.scopes.each(func(s *scope) {
 		if st := s.stream; st != nil {
 			st.request.rouse()
 			st.response.rouse()
 		}
 	})
-	vm.trapped(err)
+	vm.failed(kindOf(err), err)
 	if sh.canary || !sh.placed {
 		return
 	}
@@ -109,16 +114,6 @@ func (vm *VM) retire(sh *shard) {
 	}
 }
 
-// sized notes how large an instance has become.
-func (vm *VM) sized(n int64) {
-	for {
-		high := vm.memory.Load()
-		if n <= high || vm.memory.CompareAndSwap(high, n) {
-			return
-		}
-	}
-}
-
 // ask has the builder look whether there is something to build.
 func (vm *VM) ask() {
 	select {
@@ -141,7 +136,7 @@ func (vm *VM) rebuild() {
 		for vm.wants() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
-				vm.errors[errorStart].Add(1)
+				vm.failed(errorStart, err)
 				vm.report(err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
@@ -247,20 +242,6 @@ func (vm *VM) stands(sh *shard) bool {
 		}
 	}
 	return false
-}
-
-// trapped counts a call that did not return.
-func (vm *VM) trapped(err error) {
-	kind := errorTrap
-	switch {
-	case errors.Is(err, wasm.ErrBudget):
-		kind = errorBudget
-	case errors.Is(err, wasm.ErrDepth):
-		kind = errorDepth
-	case errors.Is(err, wasm.ErrMemory):
-		kind = errorMemory
-	}
-	vm.errors[kind].Add(1)
 }
 
 // report logs a trap with the guest's stack.

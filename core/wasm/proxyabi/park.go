@@ -30,7 +30,9 @@ func (h *half) park() error {
 		h.timer.Reset(most)
 	}
 	h.parked = true
+	sh.vm.paused.Add(1)
 	defer func() {
+		sh.vm.paused.Add(-1)
 		h.parked = false
 		h.timer.Stop()
 	}()

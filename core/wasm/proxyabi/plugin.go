@@ -1,6 +1,9 @@
 package proxyabi
 
-import "github.com/weirproxy/weir/core/filter"
+import (
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/abi"
+)
 
 // PluginOptions are what one root context is given.
 type PluginOptions struct {
@@ -15,9 +18,10 @@ type PluginOptions struct {
 
 // Plugin is a root context in every shard of a VM.
 type Plugin struct {
-	vm    *VM
-	o     PluginOptions
-	reach reach
+	vm     *VM
+	o      PluginOptions
+	reach  reach
+	phases abi.Phases
 }
 
 // Site is where a plugin stands: one route of one plan.

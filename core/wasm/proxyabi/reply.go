@@ -54,12 +54,15 @@ func (st *stream) make(x *exchange.Exchange) {
 	if len(r.details) > 0 {
 		x.Record.Reason = string(r.details)
 	}
-	eachPair(r.head, func(name, value []byte) {
-		id := exchange.Identify(name)
-		if abi.Token(name) && exchange.CleanValue(abi.Trim(value)) && !abi.Framing(id) {
-			a.Header.Add(name, abi.Trim(value))
+	for p := parsePairs(r.head); ; {
+		name, value, ok := p.next()
+		if !ok {
+			break
 		}
-	})
+		if value = abi.Trim(value); abi.Token(name) && exchange.CleanValue(value) && !abi.Framing(exchange.Identify(name)) {
+			a.Header.Add(name, value)
+		}
+	}
 	if bytes.HasPrefix(x.Request.Header.GetID(exchange.ContentType), applicationRPC) {
 		code := r.grpc
 		if code < 0 {

@@ -24,9 +24,10 @@ type stream struct {
 
 	request, response half
 	reply             reply
-	reset             bool // proxy_close_stream was called
-	rerouted          bool // what routes are found by has been changed
-	pinned            bool // proxy_set_property has asked for no re-routing
+	reset             bool   // proxy_close_stream was called
+	rerouted          bool   // what routes are found by has been changed
+	pinned            bool   // proxy_set_property has asked for no re-routing
+	method            []byte // the request's when its header section passed the guest; nil: it has not
 
 	answer filter.Answer
 	next   *stream // free ones

@@ -60,7 +60,9 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
+	version abi.Version // that the module is built for
 	journal *abi.Journal
+	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
 
@@ -85,12 +87,12 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	vm := &VM{o: o, build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
 	vm.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
-		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Log: vm.journal.Output,
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
 		return nil, nil, oneLine(err)
 	}
-	vm.module = m
+	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
 	if err == nil {
 		vm.plugins = []*Plugin{p}
@@ -199,6 +201,7 @@ func (vm *VM) Close() error {
 	for _, p := range plugins { // of a VM that could not be opened
 		p.reach.close()
 	}
+	vm.o.Shared.leave(vm.space)
 	return vm.module.Close()
 }
 
@@ -207,40 +210,48 @@ var errStartFalse = errors.New("proxy_on_vm_start answered false")
 // newShard makes an instance and configures plugins in it. Nobody else knows it yet.
 func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	sh := &shard{vm: vm, shared: vm.o.Shared, canary: canary}
+	sh.space = vm.space
 	if canary {
 		sh.shared = NewShared()
+		sh.space = sh.shared.enter(vm.o.Scope)
 	}
+	if err := sh.start(plugins); err != nil {
+		sh.end()
+		return nil, err
+	}
+	vm.made.Add(1)
+	return sh, nil
+}
+
+func (sh *shard) start(plugins []*Plugin) (err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	in, err := vm.module.Instantiate(context.Background(), wasm.InstanceOptions{Setup: func(in *wasm.Instance) error {
+	defer func() {
+		if err != nil && sh.dead == nil {
+			sh.dead = err
+		}
+	}()
+	in, err := sh.vm.module.Instantiate(context.Background(), wasm.InstanceOptions{Setup: func(in *wasm.Instance) error {
 		in.Host, sh.in = unsafe.Pointer(sh), in
 		return nil
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err = sh.fn.look(in); err == nil {
 		err = sh.runMain()
 	}
-	if err == nil {
-		for i, p := range plugins {
-			if i == 0 {
-				err = sh.launch(p)
-			}
-			if err == nil {
-				err = sh.configure(p)
-			}
+	for i := 0; i < len(plugins) && err == nil; i++ {
+		if i == 0 {
+			err = sh.launch(plugins[i])
+		}
+		if err == nil {
+			err = sh.configure(plugins[i])
 		}
 	}
-	if err != nil {
-		sh.dead = err
-		sh.recall(nil)
-		in.Close()
-		return nil, err
-	}
-	sh.placed = !canary
-	vm.made.Add(1)
-	return sh, nil
+	sh.placed = err == nil && !sh.canary
+	sh.size.Store(int64(in.Memory().Size()))
+	return err
 }
 
 // runMain calls a main function that is exported beside _initialize, as C++ guests have it.
@@ -337,7 +348,7 @@ func (sh *shard) drop(p *Plugin) {
 	if r == nil {
 		return
 	}
-	r.stopTimer()
+	r.stop()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.dead == nil && sh.fn.done != nil {
@@ -366,12 +377,17 @@ func (sh *shard) end() {
 	for _, r := range roots {
 		sh.drop(r.plugin)
 	}
+	sh.mail.close()
+	sh.mail.wait()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.dead == nil {
 		sh.dead = errEnded
 	}
-	sh.in.Close()
+	if sh.in != nil {
+		sh.in.Close()
+	}
+	sh.size.Store(-1)
 }
 
 var errEnded = errors.New("the instance has been closed")
