@@ -134,7 +134,7 @@ type State interface {
 	Release(x *Exchange)
 }
 
-// MaxSlots is the most filters one route may carry.
+// MaxSlots is the most filters one route may carry, and one exchange may come to on all routes that it is sent along.
 const MaxSlots = 16
 
 // Params are the path segments that a route's pattern named.
@@ -179,7 +179,7 @@ type Exchange struct {
 	Quota     Quota
 	Notes     Notes
 	Sent      bool // the head of the answer has been handed to Down
-	Reroute   bool // a filter has changed what routes are found by, and wants the route to be found anew
+	Reroute   bool // a filter has changed what routes are found by, and wants the route to be found anew: heard when its Request gives Continue
 	Slots     [MaxSlots]State
 
 	// Guarded are field names, lower-case, that the client may not send to the upstream, not in trailers either.

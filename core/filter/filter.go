@@ -5,6 +5,7 @@ package filter
 import (
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/metric"
 )
 
 // Verdict is what a filter decided.
@@ -81,4 +82,11 @@ type Measured interface {
 	// Instances is how many there are now, Memory their memory in bytes.
 	Instances() float64
 	Memory() float64
+}
+
+// Timed is a Filter that knows the CPU time of its calls. Any goroutine may call.
+type Timed interface {
+	// PhaseNames lists the phases of calls; Spread is what those of one have taken, by its place in that list, nil if none was.
+	PhaseNames() []string
+	Spread(phase int) *metric.Spread
 }

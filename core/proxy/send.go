@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"time"
 
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
@@ -69,12 +68,6 @@ func (w *walk) ready(r *plan.Respond) {
 	x.Response.Body.Replace(r.Body)
 }
 
-// startTimeout bounds the whole exchange. Routes without a timeout, the usual ones, pay nothing.
-func (w *walk) startTimeout(d time.Duration) {
-	handle := w.x.Handle()
-	w.timer = time.AfterFunc(d, func() { handle.Cancel(errTimeout) })
-}
-
 // fail answers an error, if anything can still be answered.
 func (w *walk) fail(err error) {
 	x := w.x
@@ -111,7 +104,7 @@ func (w *walk) failAgain(err error) {
 		w.x.Down.Abort()
 		return
 	}
-	w.passed = 0
+	w.trail.left = 0
 	w.reply(kind)
 	if w.deliver() != nil {
 		w.x.Down.Abort()

@@ -80,11 +80,12 @@ func (e *Engine) Close() error {
 var errClosed = errors.New("closed")
 
 // codeKey is all that the compiled form of a module depends on. Host functions are compared by the identity of the
-// slice that lists them.
+// slice that lists them, and ModuleOptions.Missing by whether there is one.
 type codeKey struct {
-	hash  [sha256.Size]byte
-	hosts *HostFunc
-	n     int
+	hash    [sha256.Size]byte
+	hosts   *HostFunc
+	n       int
+	missing bool
 }
 
 // code is a compiled module with the runtime it lives in. It is counted: by the Modules loaded from it and by their
@@ -97,6 +98,7 @@ type code struct {
 	cache    wazero.CompilationCache
 	compiled wazero.CompiledModule
 	info     meter.Info
+	links    []Link
 	memory   uint64 // cap in bytes
 	stack    int64
 }
@@ -112,7 +114,7 @@ func keyOf(b []byte, o *ModuleOptions) codeKey {
 		binary.LittleEndian.PutUint64(n[8*i:], v)
 	}
 	h.Write(n[:])
-	k := codeKey{hosts: unsafe.SliceData(o.Host), n: len(o.Host)}
+	k := codeKey{hosts: unsafe.SliceData(o.Host), n: len(o.Host), missing: o.Missing != nil}
 	h.Sum(k.hash[:0])
 	return k
 }
@@ -164,18 +166,18 @@ func (e *Engine) build(b []byte, key codeKey, o *ModuleOptions) (*code, error) {
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := link(info.Imports, o.Host)
-	if err != nil {
+	l := linker{hosts: o.Host, missing: o.Missing}
+	if err = l.link(info.Imports); err != nil {
 		return nil, err
 	}
-	c := &code{e: e, key: key, refs: 1, info: info, memory: o.Memory, stack: o.Stack}
+	c := &code{e: e, key: key, refs: 1, info: info, links: l.links, memory: o.Memory, stack: o.Stack}
 	if e.cacheDir != "" {
 		// A cache that cannot be read must not keep a good module from loading: once more without.
-		if err = c.open(out, hosts, e.cacheDir, limits.MemoryMax); err == nil {
+		if err = c.open(out, l.picked, e.cacheDir, limits.MemoryMax); err == nil {
 			return c, nil
 		}
 	}
-	if err = c.open(out, hosts, "", limits.MemoryMax); err != nil {
+	if err = c.open(out, l.picked, "", limits.MemoryMax); err != nil {
 		return nil, err
 	}
 	return c, nil

@@ -7,8 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strings"
-	"time"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
@@ -37,7 +35,7 @@ func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 			problems = append(problems, use.Pos.Errorf("there is no slot %q", use.Slot))
 			continue
 		}
-		f, err := k.acquire(c, use.Config)
+		f, err := k.acquire(c, use.Config, &p)
 		if err != nil {
 			// One filter may fail with one configuration and not with another.
 			if text := c.Name + "\x00" + err.Error(); !k.pass.failed[text] {
@@ -46,7 +44,7 @@ func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 			}
 			continue
 		}
-		placed = append(placed, filter.Placed{Name: c.Name, Slot: slot, Filter: f, FailOpen: c.OnError == config.FailOpen})
+		placed = append(placed, filter.Placed{Name: c.Name, Slot: slot, Filter: f, FailOpen: c.OnError == config.FailOpen, Key: f.entry})
 	}
 	return placed, errors.Join(problems...)
 }
@@ -120,20 +118,4 @@ func read(file string) ([]byte, error) {
 		return nil, fmt.Errorf("read module: %w", err)
 	}
 	return code, nil
-}
-
-// key is all that a filter's instances depend on.
-type key struct {
-	name, config, env string
-	hash              [sha256.Size]byte
-	cpu, total, start time.Duration
-	memory, limit     int64
-	instances         int
-}
-
-func keyOf(c *config.WasmFilter, text string, s *source) key {
-	return key{
-		name: c.Name, config: text, env: strings.Join(s.env, "\x00"), hash: s.hash, cpu: c.CPU, total: c.CPUTotal, start: c.Start,
-		memory: c.Memory, limit: c.BodyLimit, instances: c.Instances,
-	}
 }

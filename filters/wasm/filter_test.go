@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,7 +116,7 @@ func (p *plan) says(t *testing.T, route, i int) string {
 }
 
 // of gives the filter at a place, for comparison.
-func (p *plan) of(route, i int) *httpabi.Filter { return p.placed[route][i].Filter.(*place).Filter }
+func (p *plan) of(route, i int) *httpabi.Filter { return p.placed[route][i].Filter.(*place).watched.(*httpabi.Filter) }
 
 func TestBuild(t *testing.T) {
 	k := newKind(t, Options{})
@@ -147,8 +148,14 @@ func TestBuild(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 	for _, f := range all {
-		if _, ok := p.placed[0][0].Filter.(filter.Measured); !ok || f.SHA256 != sha256.Sum256(guest()) {
+		sum := sha256.Sum256(guest())
+		if _, ok := p.placed[0][0].Filter.(filter.Measured); !ok || f.SHA256 != hex.EncodeToString(sum[:]) || f.File != filepath.Join(d, "g.wasm") {
 			t.Errorf("%+v", f)
+		}
+		slices.Sort(f.Routes)
+		want := map[string]string{"a" + filter.ConfigMark(`{"k":"v"}`): "r0 r1 fail_closed", "a" + filter.ConfigMark("other"): "r0 fail_closed", "b" + filter.ConfigMark("text"): "r0 fail_open"}
+		if got := strings.Join(f.Routes, " ") + " " + f.OnError; got != want[f.Name+f.Config] {
+			t.Errorf("%s: %s", f.Name, got)
 		}
 	}
 	if err := k.Close(); err == nil {

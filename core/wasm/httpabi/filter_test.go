@@ -37,8 +37,8 @@ func openError(t *testing.T, code []byte, change ...func(*Options)) string {
 }
 
 func TestOpenErrors(t *testing.T) {
-	eq(t, "empty", openError(t, nil), "not a WebAssembly module: it does not begin with the magic number and version 1")
-	eq(t, "text", openError(t, []byte("(module)")), "not a WebAssembly module: it does not begin with the magic number and version 1")
+	eq(t, "empty", openError(t, nil), "not a WebAssembly module: it is empty")
+	eq(t, "text", openError(t, []byte("(module)")), "not a WebAssembly module: it is WebAssembly text (.wat): wat2wasm makes a module of it")
 	eq(t, "no exports", openError(t, (&asm.Module{}).Bytes()),
 		"the module does not export memory, handle_request() → (i64), handle_response(i32, i32) → (): is it an http-wasm filter?")
 	m := &asm.Module{}
@@ -64,7 +64,7 @@ func TestOpenErrors(t *testing.T) {
 		t.Error(s)
 	}
 	for i := range len(truncated) { // never a panic
-		_ = scan(append(bytes.Clone(truncated[:max(i, 8)]), 0xff))
+		_ = missing(abi.Scan(append(bytes.Clone(truncated[:max(i, 8)]), 0xff)))
 	}
 
 	start := func(code ...[]byte) []byte {

@@ -1,7 +1,6 @@
 package httpabi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,17 +18,17 @@ import (
 // the caller closes the filter, and the engine after it.
 func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter, error) {
 	o.setDefaults()
-	if !bytes.HasPrefix(code, magic) {
-		return nil, errors.New("not a WebAssembly module: it does not begin with the magic number and version 1")
-	}
-	out := scan(code)
-	if out.proxyWasm() {
+	out := abi.Scan(code)
+	switch a, err := abi.Detect(out); {
+	case errors.Is(err, abi.ErrForm):
+		return nil, err
+	case a.Kind == abi.ProxyWasm:
 		return nil, errors.New("Proxy-Wasm modules are not supported yet")
 	}
-	if err := missing(&out); err != nil {
+	if err := missing(out); err != nil {
 		return nil, err
 	}
-	f := &Filter{o: o, silent: out.empty(exportResponse)}
+	f := &Filter{o: o, silent: out.Empty(exportResponse)}
 	f.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
@@ -57,13 +56,13 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 }
 
 // missing says which exports a guest lacks.
-func missing(o *outline) error {
+func missing(o *abi.Outline) error {
 	var names []string
-	if !o.memory {
+	if o.Memory == nil || !o.Memory.Exported {
 		names = append(names, "memory")
 	}
 	for _, e := range exported {
-		if _, ok := o.functions[e.name]; !ok {
+		if o.Export(e.name) == nil {
 			names = append(names, e.name+e.signature)
 		}
 	}

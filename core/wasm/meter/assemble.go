@@ -59,7 +59,9 @@ func (w *rewriter) typeSection(out *code) {
 func (w *rewriter) importSection(out *code) {
 	s := &code{}
 	s.u32(uint32(len(w.m.importTypes) + 1))
-	s.b = append(s.b, w.m.b[w.m.importBody.start:w.m.importBody.end]...)
+	for i, im := range w.m.imports {
+		s.name(im.Module).name(im.As).op(0).u32(w.m.importTypes[i])
+	}
 	s.name(ImportModule).name(ImportName).op(0).u32(w.typeIndex(funcType{}))
 	out.section(secImport, s)
 }

@@ -39,6 +39,12 @@ func newMachine(b []byte, imports []meter.Func, info *meter.Info, fuel int64) (*
 		}
 		return mods[name]
 	}
+	as := func(im *meter.Func) string {
+		if info == nil {
+			return im.Name
+		}
+		return im.As
+	}
 	for _, im := range imports {
 		builder(im.Module).NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(
 			func(_ context.Context, _ api.Module, s []uint64) {
@@ -52,7 +58,7 @@ func newMachine(b []byte, imports []meter.Func, info *meter.Info, fuel int64) (*
 				for i := range im.Results {
 					s[i] = 0
 				}
-			}), im.Params, im.Results).Export(im.Name)
+			}), im.Params, im.Results).Export(as(&im))
 	}
 	if info != nil {
 		builder(meter.ImportModule).NewFunctionBuilder().WithGoModuleFunction(api.GoModuleFunc(

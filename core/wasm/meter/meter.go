@@ -9,7 +9,7 @@ import "fmt"
 
 // Version names the shape of the output. It is part of every compile-cache key and rises with every change that alters
 // a rewritten module.
-const Version = 1
+const Version = 2
 
 // ImportModule and ImportName name the one function a rewritten module imports beyond its own: of type () → (), called
 // when Info.Fuel or Info.Depth has fallen below zero. It either raises the fuel to zero or more and returns, or panics.
@@ -72,6 +72,7 @@ func def[T int | int64 | uint32](v *T, d T) {
 type Func struct {
 	Module  string // empty for an export
 	Name    string
+	As      string // of an import: its name in the rewritten module
 	Params  []byte
 	Results []byte
 }
@@ -85,7 +86,9 @@ type Info struct {
 
 	MinPages, MaxPages uint32 // of the memory, as rewritten
 
-	Imports []Func // what the module imported before the rewriting
+	// Imports is what the module imported before the rewriting. An engine binds imports by name alone, so one whose name
+	// stood before with another type gets a name of its own in As.
+	Imports []Func
 	Exports []Func // the functions it exports, Start not among them
 
 	MaxFrame int64 // the largest frame estimate of a function, in bytes

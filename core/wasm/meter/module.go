@@ -3,6 +3,7 @@ package meter
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 const (
@@ -59,7 +60,6 @@ type decoded struct {
 	typeBody    span // of the type section, after its count
 	imports     []Func
 	importTypes []uint32
-	importBody  span
 	funcs       []uint32 // type of each defined function
 	tables      []table
 	memory      *limits
@@ -75,7 +75,8 @@ type decoded struct {
 	dataBody    []byte // the whole section's content
 	hasCount    bool
 	count       uint32
-	names       []byte // content of the name section after its name, nil if absent
+	declared    map[uint32]struct{} // functions that ref.func may name: those named outside of code and start
+	names       []byte              // content of the name section after its name, nil if absent
 }
 
 // funcCount is the number of functions of the module, imported ones first.
@@ -100,7 +101,7 @@ func decode(b []byte, o *Options) (*decoded, error) {
 	if len(b) < 8 || !bytes.Equal(b[:8], magic) {
 		return nil, &Error{Msg: "no WebAssembly 1 header"}
 	}
-	m := &decoded{b: b}
+	m := &decoded{b: b, declared: map[uint32]struct{}{}}
 	c := &cursor{b: b, pos: 8, end: len(b)}
 	last := 0
 	for c.more() {
@@ -225,7 +226,6 @@ func (c *cursor) valTypes(what string, limit int) []byte {
 
 func (m *decoded) readImports(c *cursor, o *Options) {
 	n := c.count("imports", o.Imports)
-	m.importBody.start = c.pos
 	for ; n > 0 && c.err == nil; n-- {
 		at := c.pos
 		mod, name := c.name(), c.name()
@@ -250,9 +250,35 @@ func (m *decoded) readImports(c *cursor, o *Options) {
 			return
 		}
 		m.importTypes = append(m.importTypes, t)
-		m.imports = append(m.imports, Func{mod, name, m.types[t].params, m.types[t].results})
+		m.imports = append(m.imports, Func{Module: mod, Name: name, Params: m.types[t].params, Results: m.types[t].results})
 	}
-	m.importBody.end = c.pos
+	m.renameImports()
+}
+
+// renameImports gives every import the name it has in the rewritten module. Each is hashed a few times, whatever the
+// others are called: names may be long.
+func (m *decoded) renameImports() {
+	type typed struct{ module, name, params, results string }
+	taken := map[[2]string]bool{}
+	for i := range m.imports {
+		taken[[2]string{m.imports[i].Module, m.imports[i].Name}] = true
+	}
+	as, variants := map[typed]string{}, map[[2]string]int{}
+	for i := range m.imports {
+		im := &m.imports[i]
+		key := [2]string{im.Module, im.Name}
+		t := typed{im.Module, im.Name, string(im.Params), string(im.Results)}
+		name, ok := as[t]
+		if !ok {
+			name = im.Name
+			for n := variants[key]; n > 0 && taken[[2]string{im.Module, name}]; n++ {
+				name, variants[key] = im.Name+"#"+strconv.Itoa(n), n
+			}
+			taken[[2]string{im.Module, name}], as[t] = true, name
+			variants[key]++
+		}
+		im.As = name
+	}
 }
 
 func (c *cursor) limits() limits {
@@ -341,7 +367,7 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 		e := export{name: c.name(), kind: c.byte()}
 		switch e.kind {
 		case 0:
-			e.index = c.index("function", m.funcCount())
+			e.index = c.declare(m)
 		case 1:
 			e.index = c.index("table", len(m.tables))
 		case 2:
@@ -359,6 +385,15 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 		seen[e.name] = true
 		m.exports = append(m.exports, e)
 	}
+}
+
+// declare reads the index of a function that code may make references to from now on.
+func (c *cursor) declare(m *decoded) uint32 {
+	f := c.index("function", m.funcCount())
+	if c.err == nil {
+		m.declared[f] = struct{}{}
+	}
+	return f
 }
 
 func (m *decoded) memories() int {

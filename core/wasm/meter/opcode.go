@@ -159,6 +159,9 @@ func (c *cursor) plain(s *scope, in *instr) {
 	case opRefFunc:
 		in.x = c.index("function", m.funcCount())
 		in.push = 1
+		if _, ok := m.declared[in.x]; !ok {
+			c.fail(in.at, "reference to function %d, which nothing but code names", in.x)
+		}
 	default:
 		c.unknown(in.at, op)
 	}

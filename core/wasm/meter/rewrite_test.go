@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -347,6 +348,46 @@ func TestEveryCycleCosts(t *testing.T) {
 		if n := used(); n < 5*turns {
 			t.Errorf("%s: %d fuel for %d turns", name, n, turns)
 		}
+	}
+}
+
+// TestOneNameManyTypes: an engine binds imports by name, so a name that is imported with several types becomes several
+// names, none of which the module imports for itself.
+func TestOneNameManyTypes(t *testing.T) {
+	var m asm.Module
+	long := strings.Repeat("n", 30_000)
+	var params []byte
+	for i := range 1000 {
+		name := long
+		if i%3 == 1 {
+			name += "#" + strconv.Itoa(i)
+		}
+		if i%5 != 0 {
+			params = append(params, asm.I32)
+		}
+		m.Import("env", name, params, nil)
+	}
+	out, info, err := meter.Rewrite(m.Bytes(), meter.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validates(context.Background(), out); err != nil {
+		t.Fatal(err)
+	}
+	type typed struct{ name, params string }
+	names, types := map[string]typed{}, map[typed]string{}
+	for _, im := range info.Imports {
+		k := typed{im.Name, string(im.Params)}
+		if old, ok := names[im.As]; ok && old != k {
+			t.Fatalf("one name for two imports")
+		}
+		if old, ok := types[k]; ok && old != im.As {
+			t.Fatalf("two names for one import")
+		}
+		names[im.As], types[k] = k, im.As
+	}
+	if len(names) < 700 {
+		t.Errorf("%d names", len(names))
 	}
 }
 

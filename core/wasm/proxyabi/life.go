@@ -46,23 +46,36 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	return nil, false, errStarting
 }
 
-// die ends a shard whose guest has trapped. sh.mu is held. Its parked streams are woken; the spare takes its place.
-func (sh *shard) die(err error) {
+// die ends a shard whose guest has trapped in a call for sc. sh.mu is held. Its memory is freed, its parked streams are woken,
+// and the spare takes its place.
+func (sh *shard) die(sc *scope, err error) {
 	if sh.dead != nil {
 		return
 	}
 	vm := sh.vm
 	sh.dead = err
+	sh.in.Close()
+	sh.size.Store(-1)
+	for _, r := range sh.roots {
+		r.quieten()
+	}
+	sh.mail.close()
 	sh.scopes.each(func(s *scope) {
 		if st := s.stream; st != nil {
 			st.request.rouse()
 			st.response.rouse()
 		}
 	})
-	vm.trapped(err)
-	if sh.canary {
+	vm.failed(kindOf(err), err)
+	if sh.canary || !sh.placed {
 		return
 	}
+	vm.gone.Add(1)
+	trial := sc.stream != nil && sc.stream.trial
+	if trial {
+		sc.stream.trial = false
+	}
+	vm.breaker.Failed(trial)
 	vm.replace(sh)
 }
 
@@ -80,6 +93,24 @@ func (vm *VM) replace(sh *shard) {
 	}
 	vm.mu.Unlock()
 	vm.ask()
+}
+
+// retire puts the spare in the place of a shard that is worn: it ends with its last stream. sh.mu is held.
+func (vm *VM) retire(sh *shard) {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	if vm.spare == nil || vm.closed {
+		return
+	}
+	for i := range vm.shards {
+		if vm.shards[i].Load() == sh {
+			vm.shards[i].Store(vm.spare)
+			vm.spare, sh.retired = nil, true
+			vm.retired = append(vm.retired, sh)
+			vm.recycled.Add(1)
+			return
+		}
+	}
 }
 
 // ask has the builder look whether there is something to build.
@@ -104,7 +135,7 @@ func (vm *VM) rebuild() {
 		for vm.wants() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
-				vm.errors[errorStart].Add(1)
+				vm.failed(errorStart, err)
 				vm.report(err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
@@ -210,20 +241,6 @@ func (vm *VM) stands(sh *shard) bool {
 		}
 	}
 	return false
-}
-
-// trapped counts a call that did not return.
-func (vm *VM) trapped(err error) {
-	kind := errorTrap
-	switch {
-	case errors.Is(err, wasm.ErrBudget):
-		kind = errorBudget
-	case errors.Is(err, wasm.ErrDepth):
-		kind = errorDepth
-	case errors.Is(err, wasm.ErrMemory):
-		kind = errorMemory
-	}
-	vm.errors[kind].Add(1)
 }
 
 // report logs a trap with the guest's stack.

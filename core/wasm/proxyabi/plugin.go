@@ -1,6 +1,9 @@
 package proxyabi
 
-import "github.com/weirproxy/weir/core/filter"
+import (
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/abi"
+)
 
 // PluginOptions are what one root context is given.
 type PluginOptions struct {
@@ -15,9 +18,10 @@ type PluginOptions struct {
 
 // Plugin is a root context in every shard of a VM.
 type Plugin struct {
-	vm    *VM
-	o     PluginOptions
-	reach reach
+	vm     *VM
+	o      PluginOptions
+	reach  reach
+	phases abi.Phases
 }
 
 // Site is where a plugin stands: one route of one plan.
@@ -33,5 +37,14 @@ type Filter struct {
 	site  Site
 	facts facts
 }
+
+// At makes the plugin a filter at a site. The filter holds nothing of its own.
+func (p *Plugin) At(site Site) (*Filter, error) {
+	facts, err := factsOf(site)
+	return &Filter{p: p, site: site, facts: facts}, err
+}
+
+// Close implements filter.Filter: the plugin is closed by whoever opened it.
+func (f *Filter) Close() error { return nil }
 
 var _ filter.Filter = (*Filter)(nil)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // shard is one instance of a VM's module with all its contexts. mu is held by whoever makes a guest call, during the call and
@@ -16,23 +17,29 @@ type shard struct {
 	canary bool    // made to be tried before the VM is accepted: it reaches nothing outside
 	shared *Shared // the VM's; a canary's own
 
-	mu      sync.Mutex
-	in      *wasm.Instance
-	fn      exports
-	stack   [8]uint64
-	grant   [1]uint64 // of the allocator, which is called from within a call
-	roots   []*root
-	scopes  scopes
-	streams atomic.Int32 // open ones; any goroutine reads it
-	last    uint32       // the id given last
-	eff     *scope       // what host functions act for; nil: nothing, while a start function runs
-	entered *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
-	final   bool         // the call is one of a stream's last: its maps can be read, and no more
-	message *message
-	dead    error // why no call is made any more; nil: alive
-	retired bool  // another has taken its place: it ends with its last stream
-	scratch []byte
-	free    *stream
+	mu       sync.Mutex
+	in       *wasm.Instance
+	fn       exports
+	stack    [8]uint64
+	grant    [1]uint64 // of the allocator, which is called from within a call
+	roots    []*root
+	scopes   scopes
+	streams  atomic.Int32 // open ones; any goroutine reads it
+	size     atomic.Int64 // bytes of its memory when last looked at; −1: freed. Any goroutine reads it
+	last     uint32       // the id given last
+	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
+	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
+	starting bool         // the call is proxy_on_vm_start
+	final    bool         // the call is one of a stream's last: its maps can be read, and no more
+	message  *message
+	dead     error // why no call is made any more; nil: alive
+	placed   bool  // it is, or was, one that requests are given to
+	retired  bool  // another has taken its place: it ends with its last stream
+	scratch  []byte
+	free     *stream
+	number   [20]byte // a number as text
+	granting bool     // the guest's allocator runs: nothing of a stream is to be had
+	ties
 }
 
 // message is what has come to the callback under way: the answer of a call, or a gRPC message. Guests read it by maps 4 to 7
@@ -55,11 +62,13 @@ func (sh *shard) enter(sc *scope, fn *wasm.Func, budget time.Duration, args ...u
 	copy(sh.stack[:], args)
 	err := sh.in.Call(fn, budget, sh.stack[:])
 	sh.eff = eff
+	cpu := sh.in.CPU() - before
+	sc.root.plugin.phases.Observe(abi.Phase(fn.Tag), cpu)
 	if sc.stream != nil {
-		sc.stream.cpu += sh.in.CPU() - before
+		sc.stream.cpu += cpu
 	}
 	if err != nil {
-		sh.die(err)
+		sh.die(sc, err)
 		return 0, err
 	}
 	if fn.Results() == 0 {
@@ -128,8 +137,10 @@ func (sh *shard) reserve(outPtr, outLen uint64, n int) (dst []byte, st status) {
 		if n > maxGiven || sh.fn.alloc == nil {
 			return nil, statusInternalFailure
 		}
-		sh.grant[0] = uint64(n)
-		if err := sh.in.Call(sh.fn.alloc, 0, sh.grant[:]); err != nil {
+		before := sh.granting
+		sh.grant[0], sh.granting = uint64(n), true
+		err := sh.in.Call(sh.fn.alloc, 0, sh.grant[:])
+		if sh.granting = before; err != nil {
 			panic(err) // the guest has trapped in its allocator
 		}
 		ptr = uint32(sh.grant[0])

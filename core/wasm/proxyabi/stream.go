@@ -19,13 +19,15 @@ type stream struct {
 	lines  int           // of the log
 	trial  bool          // decides whether a filter that was stopped comes back
 	awaits bool          // exchange.Await has been called
-	broken bool          // what comes of the guest's death has been told
+	over   error         // why the guest is not called for it any more; nil: it is
+	failed bool          // that has been told
 
 	request, response half
 	reply             reply
-	reset             bool // proxy_close_stream was called
-	rerouted          bool // what routes are found by has been changed
-	pinned            bool // proxy_set_property has asked for no re-routing
+	reset             bool   // proxy_close_stream was called
+	rerouted          bool   // what routes are found by has been changed
+	pinned            bool   // proxy_set_property has asked for no re-routing
+	method            []byte // the request's when its header section passed the guest; nil: it has not
 
 	answer filter.Answer
 	next   *stream // free ones
@@ -42,16 +44,7 @@ type half struct {
 	resume  bool // proxy_continue_stream was called since the callback began
 	unsized bool // the guest has removed Content-Length
 	written int  // bytes of fields that the guest has set
+	timer   *time.Timer
 
 	body
-}
-
-// reply is an answer that a guest has given, until it is made the exchange's.
-type reply struct {
-	set     bool
-	status  int
-	grpc    int32 // −1: none
-	details []byte
-	body    []byte
-	head    []byte // pairs as the guest wrote them
 }

@@ -60,7 +60,9 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
+	version abi.Version // that the module is built for
 	journal *abi.Journal
+	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
 
@@ -84,16 +86,16 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	vm := &VM{o: o, build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
 	vm.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
-		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Log: vm.journal.Output,
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
 		return nil, nil, oneLine(err)
 	}
-	vm.module = m
+	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
 	if err == nil {
 		vm.plugins = []*Plugin{p}
-		err = vm.canary()
+		err = vm.canary(vm.plugins)
 	}
 	for i := 0; i < len(vm.shards) && err == nil; i++ {
 		var sh *shard
@@ -123,6 +125,12 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 	p, err := vm.plugin(o)
 	if err != nil {
 		return nil, err
+	}
+	vm.mu.Lock()
+	with := append(slices.Clone(vm.plugins), p)
+	vm.mu.Unlock()
+	if err := vm.canary(with); err != nil {
+		return nil, oneLine(err)
 	}
 	vm.mu.Lock()
 	vm.plugins = append(vm.plugins, p)
@@ -187,6 +195,7 @@ func (vm *VM) Close() error {
 	for _, sh := range all {
 		sh.end()
 	}
+	vm.o.Shared.leave(vm.space)
 	return vm.module.Close()
 }
 
@@ -195,43 +204,78 @@ var errStartFalse = errors.New("proxy_on_vm_start answered false")
 // newShard makes an instance and configures plugins in it. Nobody else knows it yet.
 func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	sh := &shard{vm: vm, shared: vm.o.Shared, canary: canary}
+	sh.space = vm.space
 	if canary {
 		sh.shared = NewShared()
+		sh.space = sh.shared.enter(vm.o.Scope)
 	}
+	if err := sh.start(plugins); err != nil {
+		sh.end()
+		return nil, err
+	}
+	vm.made.Add(1)
+	return sh, nil
+}
+
+func (sh *shard) start(plugins []*Plugin) (err error) {
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
-	in, err := vm.module.Instantiate(context.Background(), wasm.InstanceOptions{Setup: func(in *wasm.Instance) error {
+	defer func() {
+		if err != nil && sh.dead == nil {
+			sh.dead = err
+		}
+	}()
+	in, err := sh.vm.module.Instantiate(context.Background(), wasm.InstanceOptions{Setup: func(in *wasm.Instance) error {
 		in.Host, sh.in = unsafe.Pointer(sh), in
 		return nil
 	}})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if err = sh.fn.look(in); err == nil {
-		for i, p := range plugins {
-			if i == 0 {
-				err = sh.begin(p)
-			}
-			if err == nil {
-				err = sh.configure(p)
-			}
+		err = sh.runMain()
+	}
+	for i := 0; i < len(plugins) && err == nil; i++ {
+		if i == 0 {
+			err = sh.launch(plugins[i])
+		}
+		if err == nil {
+			err = sh.configure(plugins[i])
 		}
 	}
-	if err != nil {
-		sh.dead = err
-		in.Close()
-		return nil, err
-	}
-	return sh, nil
+	sh.placed = err == nil && !sh.canary
+	sh.size.Store(int64(in.Memory().Size()))
+	return err
 }
 
-// begin starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
-func (sh *shard) begin(p *Plugin) error {
+// runMain calls a main function that is exported beside _initialize, as C++ guests have it.
+func (sh *shard) runMain() error {
+	for _, name := range []string{"main", "__main_void"} {
+		if !sh.vm.module.Exports("_initialize") || !sh.vm.module.Exports(name) {
+			continue
+		}
+		f, err := sh.in.Func(name)
+		if err != nil || f.Params() > 2 || f.Results() > 1 {
+			return err
+		}
+		clear(sh.stack[:])
+		if err := sh.in.Call(f, sh.vm.o.Start, sh.stack[:]); err != nil {
+			return fmt.Errorf("run %s: %w", name, err)
+		}
+		return nil
+	}
+	return nil
+}
+
+// launch starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
+func (sh *shard) launch(p *Plugin) error {
 	r, err := sh.newRoot(p)
 	if err != nil || sh.fn.vmStart == nil {
 		return err
 	}
+	sh.starting = true
 	ok, err := sh.enter(&r.scope, sh.fn.vmStart, sh.vm.o.Start, uint64(r.id), uint64(len(sh.vm.o.Config)))
+	sh.starting = false
 	switch {
 	case err != nil:
 		return fmt.Errorf("run proxy_on_vm_start: %w", err)
@@ -298,7 +342,7 @@ func (sh *shard) drop(p *Plugin) {
 	if r == nil {
 		return
 	}
-	r.stopTimer()
+	r.stop()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.dead == nil && sh.fn.done != nil {
@@ -324,14 +368,19 @@ func (sh *shard) end() {
 	roots := slices.Clone(sh.roots)
 	sh.mu.Unlock()
 	for _, r := range roots {
-		r.stopTimer()
+		sh.drop(r.plugin)
 	}
+	sh.mail.close()
+	sh.mail.wait()
 	sh.mu.Lock()
 	defer sh.mu.Unlock()
 	if sh.dead == nil {
 		sh.dead = errEnded
 	}
-	sh.in.Close()
+	if sh.in != nil {
+		sh.in.Close()
+	}
+	sh.size.Store(-1)
 }
 
 var errEnded = errors.New("the instance has been closed")
