@@ -59,6 +59,9 @@ routes: [{match: {path: /*}, auth: none, wasm: [gate], upstream: web}]
 	for range 8 {
 		clients.Go(func() {
 			for range 20 {
+				if t.Failed() {
+					return
+				}
 				h.is("POST", "/", "body", 200, "[body]", "X-Replace", "1")
 				h.is("GET", "/", "", 403, "refused", "X-Ask", "1")
 			}
