@@ -64,7 +64,7 @@ func TestOpenErrors(t *testing.T) {
 		t.Error(s)
 	}
 	for i := range len(truncated) { // never a panic
-		_ = missing(abi.Scan(append(bytes.Clone(truncated[:max(i, 8)]), 0xff)))
+		_ = lacking(abi.Scan(append(bytes.Clone(truncated[:max(i, 8)]), 0xff)))
 	}
 
 	start := func(code ...[]byte) []byte {
