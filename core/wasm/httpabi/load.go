@@ -26,7 +26,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 	case errors.Is(err, abi.ErrForm):
 		return nil, err
 	case a.Kind == abi.ProxyWasm:
-		return nil, errors.New("Proxy-Wasm modules are not supported yet")
+		return nil, errors.New("it is a Proxy-Wasm filter, not one of http-wasm")
 	}
 	if err := lacking(out); err != nil {
 		return nil, err
