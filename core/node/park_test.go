@@ -24,7 +24,9 @@ type parking struct {
 	woken   atomic.Int64 // by Cancel
 }
 
-func newParking(answers bool) *parking { return &parking{answers: answers, resume: make(chan struct{})} }
+func newParking(answers bool) *parking {
+	return &parking{answers: answers, resume: make(chan struct{})}
+}
 
 // waiter is one parked exchange.
 type waiter chan struct{}
