@@ -68,8 +68,8 @@ score-quick: build tools ## the same rows, as short as in the suite
 score-%: build
 	$(GO) run ./bench/score $*
 
-tools: ## fetch what the suite needs beside Go: redis-server, curl, pebble as a certificate authority, compilers for guests
-	@GO='$(GO)' sh .ci/tools redis-server curl $(PEBBLE) clang lld rustc libstd-rust-dev-wasm32 $(ASC)
+tools: ## fetch what the suite needs beside Go: redis-server, docker-registry, curl, pebble as a certificate authority, compilers for guests
+	@GO='$(GO)' sh .ci/tools redis-server docker-registry curl $(PEBBLE) clang lld rustc libstd-rust-dev-wasm32 $(ASC)
 
 bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and slowhttptest
 	@sh .ci/tools nginx haproxy wrk slowhttptest

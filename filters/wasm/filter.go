@@ -88,6 +88,9 @@ func (k *Kind) Filters() []filter.Status {
 	return list
 }
 
+// AppendMetrics appends the metrics that filters have defined, in Prometheus text format.
+func (k *Kind) AppendMetrics(dst []byte) []byte { return k.shared.AppendMetrics(dst) }
+
 // Close refuses further filters. Those in plans live until their plans close them; their number is the error.
 func (k *Kind) Close() error {
 	k.mu.Lock()
@@ -106,7 +109,7 @@ func (k *Kind) Close() error {
 var errClosed = errors.New("closed")
 
 // acquire finds a filter, or loads it, and puts it on a route. k.mu is held: one is loaded at a time, while traffic goes on.
-func (k *Kind) acquire(c *config.WasmFilter, text string, p *filter.Place) (filter.Filter, error) {
+func (k *Kind) acquire(c *config.WasmFilter, text string, p *filter.Place) (*place, error) {
 	if k.closed {
 		return nil, errClosed
 	}

@@ -89,7 +89,7 @@ func (k *Kind) openVM(c *config.WasmFilter, id key, s *source, code []byte, buil
 		tags = append(tags, proxyabi.Tag{Name: t.Name, Pattern: t.Pattern})
 	}
 	m, p, err := proxyabi.Open(context.Background(), k.engine, code, proxyabi.Options{
-		Name: c.Name, ID: c.VMID, Scope: scope, Version: built.Version, Config: []byte(c.VMConfig), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start,
+		Name: c.Name, ID: c.VMID, Scope: scope, Config: []byte(c.VMConfig), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start,
 		Pause: c.Pause, Memory: uint64(c.Memory), Shards: c.Instances, BodyLimit: bodyLimit(c), Env: s.env, Tags: tags, Log: k.o.Log,
 		Shared: k.shared,
 	}, plugin(c, id))

@@ -111,20 +111,15 @@ func allI32(types []byte) bool {
 	return len(types) < 8
 }
 
-// Versions of the ABI, as far as the host cares.
-const (
-	version010 = 10 // also without a mark
-	version020 = 20
-	version021 = 21
-)
-
-// versionOf reads the mark that a module bears: an export that is never called.
-func versionOf(m *wasm.Module) int {
+// versionOf reads the mark that a module bears: an export that is never called. One without is taken for the oldest.
+func versionOf(m *wasm.Module) abi.Version {
 	switch {
-	case m.Exports("proxy_abi_version_0_2_1"), m.Exports("proxy_abi_version_0_2_100"):
-		return version021
+	case m.Exports("proxy_abi_version_0_2_100"):
+		return abi.V0_2_100
+	case m.Exports("proxy_abi_version_0_2_1"):
+		return abi.V0_2_1
 	case m.Exports("proxy_abi_version_0_2_0"):
-		return version020
+		return abi.V0_2_0
 	}
-	return version010
+	return abi.V0_1_0
 }

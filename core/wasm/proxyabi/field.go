@@ -43,7 +43,7 @@ func getField(sh *shard, a []uint64) status {
 	}
 	value, ok := f.get(sh.lower(name))
 	if !ok {
-		if sh.vm.version >= version020 {
+		if sh.vm.version >= abi.V0_2_0 {
 			return statusNotFound
 		}
 		value = nil // before, guests could not tell a missing field from an empty one

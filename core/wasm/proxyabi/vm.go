@@ -26,7 +26,6 @@ type Options struct {
 	CPU       time.Duration // budget of one call; 5 ms
 	CPUTotal  time.Duration // of all calls for one exchange; 50 ms
 	Start     time.Duration // of an instance's start, and of a plugin's configuration; 2 s
-	Version   abi.Version   // that the module is built for
 	Pause     time.Duration // the most that an exchange may be paused at a time; 1 min
 	Memory    uint64        // cap of one instance in bytes; 32 MiB
 	Shards    int           // GOMAXPROCS
@@ -61,7 +60,7 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
-	version int // of the ABI
+	version abi.Version // that the module is built for
 	journal *abi.Journal
 	space   *space
 	breaker abi.Breaker
