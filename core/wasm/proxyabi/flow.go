@@ -109,7 +109,7 @@ func (st *stream) head(h *half, fn *wasm.Func, section *exchange.Header, kind in
 	if fn == nil {
 		return false, st.alive()
 	}
-	f := fields{x: st.x, h: section, kind: kind, open: true}
+	f := fields{x: st.x, h: section, kind: kind, half: h, open: true}
 	end := uint64(0)
 	if ends {
 		end = 1
