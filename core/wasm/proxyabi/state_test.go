@@ -113,7 +113,6 @@ type handle struct {
 	sh    *shard
 	sc    *scope
 	funcs map[string]*wasm.Func
-	at    uint32
 }
 
 // of is a handle on a shard, for its first root.
