@@ -29,6 +29,7 @@ type builder struct {
 	jwt       map[string]*identity.Provider
 	grants    *identity.Roles
 	upstreams map[string]*Upstream
+	lent      asked
 	numbers   map[place]int
 	lease     *observe.Lease
 }
@@ -62,6 +63,7 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 	b.roles()
 	b.openUpstreams()
 	b.fallbacks()
+	b.lent = b.asked()
 	b.routes()
 	if err := b.problems.Err(); err != nil {
 		b.plan.close()
@@ -222,7 +224,7 @@ func (b *builder) chain(c *config.Route, r *Route) {
 	var slots [filter.Slots][]Placed
 	seen := map[any]int{}
 	for _, k := range b.kinds {
-		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c})
+		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c, Upstreams: b.lent})
 		for _, f := range placed {
 			if f.Answer != nil {
 				r.Answers = append(r.Answers, f.Answer)

@@ -43,43 +43,47 @@ func (sh *shard) fieldsOf(kind uint32) (f fields, ok bool) {
 	if st == nil || kind >= mapGrpcInitial {
 		return f, true
 	}
-	f.of(st)
-	if f.h == nil {
-		return f, true
+	request, response := st.at(&st.request), st.at(&st.response)
+	there := response || sh.final
+	switch kind {
+	case mapRequestHeaders:
+		there = there || request
+		f.open = request && st.request.open
+	case mapRequestTrailers:
+		f.open = request && st.request.tail
+		there = f.open || there && !st.x.Uploading.Load()
+	case mapResponseHeaders:
+		f.open = response && st.response.open
+	case mapResponseTrailers:
+		f.open = response && st.response.tail
+		there = f.open || sh.final
 	}
-	f.x = st.x
-	if f.half.unsized {
-		f.length = -1
+	if there {
+		open := f.open
+		f = st.view(int(kind))
+		f.open = open
 	}
 	return f, true
 }
 
-// of finds a map of a stream, if the call under way may touch it.
-func (f *fields) of(st *stream) {
-	request, response, x := st.at(&st.request), st.at(&st.response), st.x
-	switch f.kind {
+// view is a map of the stream, whoever may see it at the moment.
+func (st *stream) view(kind int) fields {
+	x := st.x
+	f := fields{x: x, half: &st.request, kind: kind, length: -1, lent: st.sh.number[:0]}
+	switch kind {
 	case mapRequestHeaders:
-		f.half = &st.request
-		if request || response || st.sh.final {
-			f.h, f.open, f.length = &x.Request.Header, request && st.request.open, st.request.sized(x)
-		}
+		f.h = &x.Request.Header
 	case mapRequestTrailers:
-		f.half = &st.request
-		if request && st.request.tail || (response || st.sh.final) && !x.Uploading.Load() {
-			f.h, f.open = &x.Request.Trailer, request && st.request.tail
-		}
+		f.h = &x.Request.Trailer
 	case mapResponseHeaders:
-		f.half = &st.response
-		if response || st.sh.final {
-			f.h, f.open, f.length = &x.Response.Header, response && st.response.open, st.response.sized(x)
-			f.status = x.Response.Status
-		}
+		f.h, f.half, f.status = &x.Response.Header, &st.response, x.Response.Status
 	case mapResponseTrailers:
-		f.half = &st.response
-		if response && st.response.tail || st.sh.final {
-			f.h, f.open = &x.Response.Trailer, response && st.response.tail
-		}
+		f.h, f.half = &x.Response.Trailer, &st.response
 	}
+	if (kind == mapRequestHeaders || kind == mapResponseHeaders) && !f.half.unsized {
+		f.length = f.half.sized()
+	}
+	return f
 }
 
 // at reports whether the call under way may touch what belongs to a half of st: it is made by who serves that half, or that

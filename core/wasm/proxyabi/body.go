@@ -239,7 +239,7 @@ func (h *half) trail() error {
 		return nil
 	}
 	h.tail = true
-	f := fields{x: h.st.x, h: h.trailer(), kind: kind, open: true}
+	f := h.st.view(kind)
 	act, err := h.st.call(h, fn, uint64(f.count()))
 	if err != nil {
 		return err

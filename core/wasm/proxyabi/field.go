@@ -167,11 +167,8 @@ func scheme(x *exchange.Exchange) []byte {
 }
 
 // sized is the length of the body that a half has under way, as it came; −1 if it is not known, or is not said.
-func (h *half) sized(x *exchange.Exchange) int64 {
-	body := &x.Request.Body
-	if h.response {
-		body = &x.Response.Body
-	}
+func (h *half) sized() int64 {
+	x, body := h.st.x, h.message()
 	r := &x.Response
 	switch {
 	case !h.response && x.Uploading.Load() && h.st.sh.entered != h && !h.parked:

@@ -35,7 +35,7 @@ func (f *Filter) request(sh *shard, x *exchange.Exchange, slot int, trial bool) 
 	}
 	v := st.verdict(err)
 	if v == filter.Continue && err == nil {
-		st.request.open = false
+		st.request.open, st.method = false, x.Request.Method
 		x.Reroute = x.Reroute || st.rerouted && !st.pinned
 	}
 	sh.mu.Unlock()
@@ -53,7 +53,7 @@ func (st *stream) forward() error {
 	sh, x, h := st.sh, st.x, &st.request
 	ends := x.Request.Body.Empty()
 	h.open = true
-	holds, err := st.head(h, sh.fn.requestHeaders, &x.Request.Header, mapRequestHeaders, ends)
+	holds, err := st.head(h, sh.fn.requestHeaders, mapRequestHeaders, ends)
 	if err != nil || ends || sh.fn.requestBody == nil && sh.fn.requestTrailers == nil {
 		return err
 	}
@@ -97,7 +97,7 @@ func (st *stream) backward() error {
 	ends := r.Body.Empty() || string(x.Request.Method) == "HEAD" || r.Status == 204 || r.Status == 304
 	upgrade := r.Status == 101 && !r.Local
 	h.open = true
-	holds, err := st.head(h, sh.fn.responseHeaders, &r.Header, mapResponseHeaders, ends || upgrade)
+	holds, err := st.head(h, sh.fn.responseHeaders, mapResponseHeaders, ends || upgrade)
 	if err != nil || ends || upgrade || sh.fn.responseBody == nil && sh.fn.responseTrailers == nil {
 		return err
 	}
@@ -105,11 +105,11 @@ func (st *stream) backward() error {
 }
 
 // head calls the guest with a header section. holds says that the section waits for what the guest does with the body.
-func (st *stream) head(h *half, fn *wasm.Func, section *exchange.Header, kind int, ends bool) (holds bool, err error) {
+func (st *stream) head(h *half, fn *wasm.Func, kind int, ends bool) (holds bool, err error) {
 	if fn == nil {
 		return false, st.alive()
 	}
-	f := fields{x: st.x, h: section, kind: kind, open: true}
+	f := st.view(kind)
 	end := uint64(0)
 	if ends {
 		end = 1

@@ -54,6 +54,7 @@ func (sh *shard) die(sc *scope, err error) {
 	}
 	vm := sh.vm
 	sh.dead = err
+	sh.recall(nil)
 	sh.in.Close()
 	sh.size.Store(-1)
 	for _, r := range sh.roots {

@@ -138,11 +138,7 @@ func setPairs(sh *shard, a []uint64) status {
 	f.h.Truncate(0)
 	sh.changed(&f)
 	sized, p := false, parsePairs(b)
-	for {
-		name, value, ok := p.next()
-		if !ok {
-			break
-		}
+	for name, value, ok := p.next(); ok; name, value, ok = p.next() {
 		sized = sized || sh.lower(name) == nameLength
 		sh.set(&f, name, value, true)
 	}

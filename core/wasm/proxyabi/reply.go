@@ -54,12 +54,10 @@ func (st *stream) make(x *exchange.Exchange) {
 	if len(r.details) > 0 {
 		x.Record.Reason = string(r.details)
 	}
-	for p := parsePairs(r.head); ; {
-		name, value, ok := p.next()
-		if !ok {
-			break
-		}
-		if value = abi.Trim(value); abi.Token(name) && exchange.CleanValue(value) && !abi.Framing(exchange.Identify(name)) {
+	p := parsePairs(r.head)
+	for name, value, ok := p.next(); ok; name, value, ok = p.next() {
+		value = abi.Trim(value)
+		if id := exchange.Identify(name); abi.Token(name) && exchange.CleanValue(value) && !abi.Framing(id) && id != exchange.Host {
 			a.Header.Add(name, value)
 		}
 	}

@@ -32,13 +32,14 @@ type shard struct {
 	starting bool         // the call is proxy_on_vm_start
 	final    bool         // the call is one of a stream's last: its maps can be read, and no more
 	message  *message
+	out      errands
 	dead     error // why no call is made any more; nil: alive
 	placed   bool  // it is, or was, one that requests are given to
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
-	free     *stream
 	number   [20]byte // a number as text
 	granting bool     // the guest's allocator runs: nothing of a stream is to be had
+	free     *stream
 	ties
 }
 

@@ -76,6 +76,7 @@ type VM struct {
 	builder sync.WaitGroup
 
 	figures
+	outside
 }
 
 // Open loads a module and starts it with its first plugin: an instance is made, started, configured and given a request to work
@@ -174,6 +175,7 @@ func (p *Plugin) Close() error {
 	for _, sh := range all {
 		sh.drop(p)
 	}
+	p.reach.close()
 	return nil
 }
 
@@ -191,9 +193,13 @@ func (vm *VM) Close() error {
 	vm.mu.Lock()
 	all := vm.living()
 	vm.spare, vm.retired = nil, nil
+	plugins := vm.plugins
 	vm.mu.Unlock()
 	for _, sh := range all {
 		sh.end()
+	}
+	for _, p := range plugins { // of a VM that could not be opened
+		p.reach.close()
 	}
 	vm.o.Shared.leave(vm.space)
 	return vm.module.Close()
@@ -358,6 +364,7 @@ func (sh *shard) drop(p *Plugin) {
 	if sh.dead == nil && sh.fn.delete != nil {
 		_, _ = sh.enter(&r.scope, sh.fn.delete, sh.vm.o.CPU, uint64(r.id))
 	}
+	sh.recall(r)
 	sh.scopes.remove(r.id)
 	sh.roots = slices.DeleteFunc(sh.roots, func(o *root) bool { return o == r })
 }
