@@ -115,7 +115,11 @@ static void count(const text *t, u32 n) {
 	if (proxy_define_metric(0, AT(t->b), t->n, AT(&id)) || proxy_increment_metric(id, n)) __builtin_trap();
 }
 
+static u32 complaints[FUNCTION_COUNT];
+
 static void complain(u32 f, const u32 *a, u32 status) {
+	violations++;
+	if (complaints[f]++ >= 2) return;
 	text t = {.n = 0};
 	add(&t, "strict_wrong_");
 	add(&t, functions[f].name);
@@ -136,7 +140,7 @@ static void complain(u32 f, const u32 *a, u32 status) {
 		add(&t, " ");
 		add_number(&t, a[i]);
 	}
-	if (violations++ < 20) proxy_log(4, AT(t.b), t.n);
+	proxy_log(4, AT(t.b), t.n);
 }
 
 static int ends_streams(u32 f) { return f == F_proxy_send_local_response || f == F_proxy_close_stream; }
