@@ -15,12 +15,14 @@ import (
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/proxyabi"
+	modules "github.com/weirproxy/weir/core/wasm/source"
 )
 
 // Options are what the kind needs. All of them may be zero.
 type Options struct {
 	CacheDir string                                     // where compiled modules are kept between processes; empty: nowhere
-	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file
+	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file or folder
+	Modules  *modules.Store                             // fetches those that have an address; nil: one that keeps them in memory
 	Log      zerolog.Logger
 }
 
@@ -69,7 +71,10 @@ type watched interface {
 // New makes the kind. The caller closes it after the last plan that was built with it.
 func New(o Options) *Kind {
 	if o.Open == nil {
-		o.Open = read
+		o.Open = modules.File
+	}
+	if o.Modules == nil {
+		o.Modules = modules.New(modules.Options{Log: o.Log})
 	}
 	return &Kind{o: o, shared: proxyabi.NewShared(), entries: map[key]*entry{}, vms: map[vmKey]*vm{}}
 }
@@ -129,7 +134,7 @@ func (k *Kind) acquire(c *config.WasmFilter, text string, p *filter.Place) (*pla
 	}
 	e.refs++
 	e.routes[p.Route.Name]++
-	e.file, e.url, e.onError = c.File, c.URL, c.OnError
+	e.file, e.url, e.onError = c.File, modules.Redacted(c.URL), c.OnError
 	f, leave, err := e.made.at(&site{c: c, p: p})
 	if err != nil {
 		k.mu.Unlock()

@@ -2,9 +2,7 @@ package wasm
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
-	"fmt"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
@@ -25,12 +23,9 @@ func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
 	if v := k.vms[id.vm]; v != nil {
 		return v.add(c, id) // the instances are there: one more plugin in them
 	}
-	code, err := k.o.Open(c.File)
+	code, err := k.read(c, s)
 	if err != nil {
 		return nil, err
-	}
-	if sha256.Sum256(code) != s.hash {
-		return nil, fmt.Errorf("%s is being written", c.File)
 	}
 	if k.engine == nil {
 		if k.engine, err = wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir}); err != nil {

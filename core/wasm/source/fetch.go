@@ -50,7 +50,13 @@ func (s *Store) download(u *url.URL, etag string) (a answer, err error) {
 	case res.StatusCode != http.StatusOK:
 		return a, fmt.Errorf("the server answers %s", res.Status)
 	}
-	if a.code, err = readMost(res.Body); err != nil {
+	a.code, err = readMost(res.Body)
+	if err == nil {
+		// Between our goodbye on a TLS connection and its end, a server that is told of it may end a body that is not all
+		// there as if it were: seen with net/http's.
+		err = ctx.Err()
+	}
+	if err != nil {
 		return a, plain(err)
 	}
 	a.etag = res.Header.Get("ETag")

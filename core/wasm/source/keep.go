@@ -21,9 +21,9 @@ type keep struct {
 	dir string
 
 	mu      sync.Mutex
-	used    map[string]bool // modules that this process has had in hand
-	modules map[string][]byte
-	entries map[string]entry
+	used    map[string]bool   // modules that this process has had in hand
+	modules map[string][]byte // those that are not in the folder
+	entries map[string]entry  // without a folder
 }
 
 func newKeep() *keep {
@@ -48,12 +48,11 @@ func (k *keep) module(hash string) ([]byte, error) {
 	if len(hash) != 2*sha256.Size || strings.Trim(hash, "0123456789abcdef") != "" {
 		return nil, errAbsent
 	}
-	if k.dir == "" {
-		code, ok := k.modules[hash]
-		if !ok {
-			return nil, errAbsent
-		}
+	if code, ok := k.modules[hash]; ok {
 		return code, nil
+	}
+	if k.dir == "" {
+		return nil, errAbsent
 	}
 	path := k.file(hash + ".wasm")
 	f, err := os.Open(path)
@@ -81,17 +80,26 @@ func absent(err error) error {
 	return err
 }
 
-// put keeps a module.
+// put keeps a module: in memory, if it cannot be written, and the error says why.
 func (k *keep) put(hash string, code []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.used[hash] = true
-	if k.dir == "" {
-		k.modules[hash] = code
-		return nil
+	var err error
+	if k.dir != "" {
+		err = k.write(hash+".wasm", code)
 	}
-	return k.write(hash+".wasm", code)
+	if k.dir == "" || err != nil {
+		if len(k.modules) >= maxMemory {
+			clear(k.modules) // who needs one of them fetches it again
+		}
+		k.modules[hash] = code
+	}
+	return err
 }
+
+// maxMemory is the most modules that are kept in memory, of addresses that nobody may name any more.
+const maxMemory = 64
 
 // entry finds out what an address stands for.
 func (k *keep) entry(address string) (e entry, err error) {

@@ -158,6 +158,15 @@ func (s *Store) warn(u *url.URL, err error) {
 	}
 }
 
+// Redacted is an address as it may be shown: without its password.
+func Redacted(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.Redacted()
+}
+
 func hashOf(code []byte) string {
 	h := sha256.Sum256(code)
 	return hex.EncodeToString(h[:])

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -265,8 +266,8 @@ func TestUnwritable(t *testing.T) {
 	if strings.Count(log.String(), "module not kept: a start without its server would fail") != 2 {
 		t.Error(log)
 	}
-	if _, err := s.Kept(sha256.Sum256(module(1))); err == nil {
-		t.Error("kept")
+	if code, err := s.Kept(sha256.Sum256(module(1))); err != nil || !bytes.Equal(code, module(1)) {
+		t.Error(err)
 	}
 }
 
@@ -347,5 +348,32 @@ func TestSweep(t *testing.T) {
 	s.sweep()
 	if !strings.Contains(strings.Join(names(t, s), " "), hashOf(module(3))) {
 		t.Error("swept")
+	}
+}
+
+// Whoever pulls, the files belong to whom the folder does: a node seldom runs as root.
+func TestOwner(t *testing.T) {
+	s, _ := newStore(t)
+	if err := os.Mkdir(s.o.StateDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	uid := os.Geteuid()
+	if uid == 0 {
+		uid = 65534
+		if err := os.Chown(s.o.StateDir, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.keep.put(hashOf(module(1)), module(1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{filepath.Dir(s.keep.dir), s.keep.dir, s.keep.file(hashOf(module(1)) + ".wasm")} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != uid {
+			t.Errorf("%s belongs to %d", path, st.Uid)
+		}
 	}
 }

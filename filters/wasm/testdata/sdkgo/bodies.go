@@ -52,7 +52,7 @@ func (b *body) change(where string, size int, last bool, get func(int, int) ([]b
 		return types.ActionContinue
 	}
 	if size < b.size {
-		proxywasm.LogCriticalf("the %s body shrank from %d to %d", where, b.size, size)
+		wrong("the %s body shrank from %d to %d", where, b.size, size)
 	}
 	b.size = size
 	if !last {
@@ -61,7 +61,7 @@ func (b *body) change(where string, size int, last bool, get func(int, int) ([]b
 	text, err := get(0, size)
 	must("get body", err)
 	if len(text) != size {
-		proxywasm.LogCriticalf("%d bytes of %d", len(text), size)
+		wrong("%d bytes of %d", len(text), size)
 	}
 	proxywasm.LogInfof("original %s body: %s", where, text)
 	switch b.how {
@@ -90,7 +90,7 @@ func (c *chunks) OnHttpRequestBody(size int, last bool) types.Action {
 	chunk, err := proxywasm.GetHttpRequestBody(0, size)
 	must("get chunk", err)
 	if len(chunk) != size {
-		proxywasm.LogCriticalf("%d bytes of %d", len(chunk), size)
+		wrong("%d bytes of %d", len(chunk), size)
 	}
 	c.number++
 	c.total += size

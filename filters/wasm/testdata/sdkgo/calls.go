@@ -22,7 +22,7 @@ func (a *auth) OnHttpRequestHeaders(int, bool) types.Action {
 		}
 	}
 	if _, err := proxywasm.DispatchHttpCall("httpbin", all, nil, nil, 5000, a.answered); err != nil {
-		proxywasm.LogCriticalf("dispatch: %v", err)
+		wrong("dispatch: %v", err)
 		return types.ActionContinue
 	}
 	return types.ActionPause
@@ -63,7 +63,7 @@ func (d *dispatches) OnHttpResponseHeaders(int, bool) types.Action {
 	headers := [][2]string{{":method", "GET"}, {":path", "/"}, {":authority", "web.test"}}
 	for range calls {
 		if _, err := proxywasm.DispatchHttpCall("web", headers, nil, nil, 5000, d.answered); err != nil {
-			proxywasm.LogCriticalf("dispatch: %v", err)
+			wrong("dispatch: %v", err)
 			continue
 		}
 		d.pending++

@@ -23,7 +23,7 @@ func (h *headers) OnHttpRequestHeaders(n int, _ bool) types.Action {
 	all, err := proxywasm.GetHttpRequestHeaders()
 	must("request headers", err)
 	if len(all) != n {
-		proxywasm.LogCriticalf("%d request headers were announced, %d came", n, len(all))
+		wrong("%d request headers were announced, %d came", n, len(all))
 	}
 	for _, pair := range all {
 		proxywasm.LogInfof("request header --> %s: %s", pair[0], pair[1])
@@ -98,7 +98,7 @@ func (*properties) OnHttpRequestHeaders(int, bool) types.Action {
 		proxywasm.LogInfo("no auth header for route")
 		return types.ActionContinue
 	case err != nil:
-		proxywasm.LogCriticalf("route metadata: %v", err)
+		wrong("route metadata: %v", err)
 		return types.ActionContinue
 	}
 	proxywasm.LogInfof("auth header is %q", name)

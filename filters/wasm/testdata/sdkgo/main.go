@@ -41,7 +41,7 @@ func (*vm) OnVMStart(size int) types.OnVMStartStatus {
 	}
 	text, err := proxywasm.GetVMConfiguration()
 	if err != nil || len(text) != size {
-		proxywasm.LogCriticalf("vm configuration of %d bytes: %q, %v", size, text, err)
+		wrong("vm configuration of %d bytes: %q, %v", size, text, err)
 		return types.OnVMStartStatusFailed
 	}
 	proxywasm.LogInfof("vm config: %s", text)
@@ -51,13 +51,13 @@ func (*vm) OnVMStart(size int) types.OnVMStartStatus {
 func (*vm) NewPluginContext(id uint32) types.PluginContext {
 	root, err := proxywasm.GetProperty([]string{"plugin_root_id"})
 	if err != nil {
-		proxywasm.LogCriticalf("plugin_root_id: %v", err)
+		wrong("plugin_root_id: %v", err)
 		return &refusing{}
 	}
 	if make := plugins[string(root)]; make != nil {
 		return make(id)
 	}
-	proxywasm.LogCriticalf("there is no plugin %q", root)
+	wrong("there is no plugin %q", root)
 	return &refusing{}
 }
 
@@ -83,7 +83,7 @@ func (p *streamPlugin) OnPluginStart(size int) types.OnPluginStartStatus {
 	}
 	text, err := proxywasm.GetPluginConfiguration()
 	if err != nil || len(text) != size {
-		proxywasm.LogCriticalf("plugin configuration of %d bytes: %q, %v", size, text, err)
+		wrong("plugin configuration of %d bytes: %q, %v", size, text, err)
 		return types.OnPluginStartStatusFailed
 	}
 	p.config = string(text)
@@ -98,6 +98,8 @@ func newNothing(uint32, string) types.HttpContext { return &types.DefaultHttpCon
 // must logs what should not have failed, so that a test sees it.
 func must(what string, err error) {
 	if err != nil {
-		proxywasm.LogCriticalf("%s: %v", what, err)
+		wrong("%s: %v", what, err)
 	}
 }
+
+func wrong(format string, args ...any) { proxywasm.LogCriticalf("WRONG: "+format, args...) }

@@ -32,7 +32,7 @@ func (s *sharing) OnHttpRequestHeaders(int, bool) types.Action {
 	for {
 		value, cas, err := proxywasm.GetSharedData(sharedKey)
 		if err != nil || len(value) != 8 {
-			proxywasm.LogCriticalf("shared data: %q, %v", value, err)
+			wrong("shared data: %q, %v", value, err)
 			return types.ActionContinue
 		}
 		n := binary.LittleEndian.Uint64(value) + 1
@@ -75,7 +75,7 @@ func (s *sender) OnHttpResponseHeaders(int, bool) types.Action {
 func (s *sender) send(queue string, all [][2]string) {
 	id, err := proxywasm.ResolveSharedQueue(receiverVM, queue)
 	if err != nil {
-		proxywasm.LogCriticalf("resolve %s: %v", queue, err)
+		wrong("resolve %s: %v", queue, err)
 		return
 	}
 	for _, h := range all {
@@ -100,7 +100,7 @@ func (r *receiver) OnPluginStart(int) types.OnPluginStartStatus {
 	for _, name := range []string{requestQueue, responseQueue, dataQueue} {
 		id, err := proxywasm.RegisterSharedQueue(name)
 		if err != nil {
-			proxywasm.LogCriticalf("register %s: %v", name, err)
+			wrong("register %s: %v", name, err)
 			return types.OnPluginStartStatusFailed
 		}
 		r.names[id] = name
@@ -113,7 +113,7 @@ func (r *receiver) OnQueueReady(queue uint32) {
 	switch {
 	case errors.Is(err, types.ErrorStatusEmpty): // another instance was faster
 	case err != nil:
-		proxywasm.LogCriticalf("dequeue from %s: %v", r.names[queue], err)
+		wrong("dequeue from %s: %v", r.names[queue], err)
 	default:
 		proxywasm.LogInfof("(contextID=%d) dequeued data from %s: %s", r.id, r.names[queue], data)
 	}

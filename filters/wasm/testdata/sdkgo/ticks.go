@@ -43,7 +43,7 @@ func (d *dispatcher) answered(headers, _, _ int) {
 	all, err := proxywasm.GetHttpCallResponseHeaders()
 	must("headers of an answer", err)
 	if len(all) != headers {
-		proxywasm.LogCriticalf("%d headers were announced, %d came", headers, len(all))
+		wrong("%d headers were announced, %d came", headers, len(all))
 	}
 	for _, h := range all {
 		if h[0] == ":status" {
@@ -71,14 +71,14 @@ func (f *foreign) OnTick() {
 	text := bytes.Repeat([]byte("hello world! "), 20)
 	small, err := proxywasm.CallForeignFunction("compress", text)
 	if err != nil {
-		proxywasm.LogCriticalf("compress: %v", err)
+		wrong("compress: %v", err)
 		return
 	}
 	f.calls++
 	proxywasm.LogInfof("foreign function (compress) called: %d, result: %x", f.calls, small)
 	back, err := proxywasm.CallForeignFunction("uncompress", small)
 	if err != nil || !bytes.Equal(back, text) {
-		proxywasm.LogCriticalf("uncompress: %d bytes, %v", len(back), err)
+		wrong("uncompress: %d bytes, %v", len(back), err)
 	}
 }
 
