@@ -38,12 +38,11 @@ func openError(t *testing.T, code []byte, change ...func(*Options)) string {
 
 // What a guest imports in vain does not keep it from serving: it fails when it is called.
 func TestImportsInVain(t *testing.T) {
-	p := &program{host: map[string]uint32{}, heap: 16}
-	p.Memory(1, 1)
+	p := newProgram()
 	launch := p.Import("env", "launch", nil, nil)
-	p.Import(HostModule, "get_uri", nil, nil)
-	flt := open(t, p.build(next, asm.Call(launch)))
-	x := ask(t, "GET", "/")
+	p.Import("env", "proxy_log", asm.T(asm.I32), nil)
+	flt := open(t, p.build(next, armed(p, asm.Call(launch))))
+	x := ask(t, "GET", "/", "armed: 1")
 	request(t, flt, x, filter.Continue)
 	reply(x, 200, "")
 	if _, err := flt.Response(x, 0, false); err == nil || !strings.Contains(err.Error(), "env.launch is not there") {
