@@ -320,7 +320,7 @@ func TestReadme(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := build(newKind(t, Options{}), s)
+		p := build(newKind(t, Options{Modules: serveAll(t, s)}), s)
 		if err := p.errs.Err(); err != nil {
 			t.Error(err)
 		}
