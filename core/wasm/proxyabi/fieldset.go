@@ -224,3 +224,11 @@ func (st *stream) verb() []byte {
 	}
 	return st.method
 }
+
+// protocol is the request's version of HTTP, with the same caution.
+func (st *stream) protocol() int {
+	if st.method == nil || st.settled() {
+		return st.x.Request.Version
+	}
+	return st.version
+}

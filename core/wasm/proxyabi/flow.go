@@ -35,7 +35,7 @@ func (f *Filter) request(sh *shard, x *exchange.Exchange, slot int, trial bool) 
 	}
 	v := st.verdict(err)
 	if v == filter.Continue && err == nil {
-		st.request.open, st.method = false, x.Request.Method
+		st.request.open, st.method, st.version = false, x.Request.Method, x.Request.Version
 		x.Reroute = x.Reroute || st.rerouted && !st.pinned
 	}
 	sh.mu.Unlock()
@@ -189,9 +189,11 @@ func (st *stream) said() error {
 
 // verdict makes a filter's verdict of an error.
 func (st *stream) verdict(err error) filter.Verdict {
-	var answer *filter.Answer
+	if err == nil {
+		return filter.Continue
+	}
+	var answer *filter.Answer // errors.As has it escape
 	switch {
-	case err == nil:
 	case err == errReset:
 		return filter.Reset
 	case errors.As(err, &answer) && answer == &st.answer:
@@ -263,7 +265,7 @@ func (st *stream) Release(x *exchange.Exchange) {
 		vm.breaker.Settled(sh.dead == nil && !st.failed)
 	}
 	dead := sh.dead != nil
-	worn := !dead && sh.in.Memory().Size() > vm.o.Memory/4*3
+	worn := !dead && (sh.worn || sh.in.Memory().Size() > vm.o.Memory/4*3)
 	st.recycle()
 	left := sh.streams.Add(-1)
 	retired := sh.retired || dead

@@ -35,6 +35,7 @@ type shard struct {
 	out      errands
 	dead     error // why no call is made any more; nil: alive
 	placed   bool  // it is, or was, one that requests are given to
+	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
 	number   [20]byte // a number as text

@@ -28,6 +28,7 @@ type stream struct {
 	rerouted          bool   // what routes are found by has been changed
 	pinned            bool   // proxy_set_property has asked for no re-routing
 	method            []byte // the request's when its header section passed the guest; nil: it has not
+	version           int    // likewise
 
 	answer filter.Answer
 	next   *stream // free ones
