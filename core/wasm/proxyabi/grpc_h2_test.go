@@ -5,7 +5,7 @@ import (
 	"io"
 	"testing"
 
-	"golang.org/x/net/http2"
+	h2 "golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/weirproxy/weir/core/coretest"
@@ -13,18 +13,18 @@ import (
 
 // h2Stream is one request to a server that answers in frames, as no library would.
 type h2Stream struct {
-	fr *http2.Framer
+	fr *h2.Framer
 	id uint32
 }
 
 // h2Server hands every request to serve when its head has come.
 func h2Server(t testing.TB, serve func(s *h2Stream)) (address string) {
 	return coretest.StartRaw(t, func(u *coretest.Client) {
-		preface := make([]byte, len(http2.ClientPreface))
+		preface := make([]byte, len(h2.ClientPreface))
 		if _, err := io.ReadFull(u.In, preface); err != nil {
 			return
 		}
-		fr := http2.NewFramer(u.Conn, u.In)
+		fr := h2.NewFramer(u.Conn, u.In)
 		_ = fr.WriteSettings()
 		for {
 			f, err := fr.ReadFrame()
@@ -32,13 +32,13 @@ func h2Server(t testing.TB, serve func(s *h2Stream)) (address string) {
 				return
 			}
 			switch f := f.(type) {
-			case *http2.SettingsFrame:
+			case *h2.SettingsFrame:
 				if !f.IsAck() {
 					_ = fr.WriteSettingsAck()
 				}
-			case *http2.PingFrame:
+			case *h2.PingFrame:
 				_ = fr.WritePing(true, f.Data)
-			case *http2.HeadersFrame:
+			case *h2.HeadersFrame:
 				serve(&h2Stream{fr, f.StreamID})
 			}
 		}
@@ -51,8 +51,8 @@ func (s *h2Stream) head(end bool, fields ...string) {
 	for i := 0; i+1 < len(fields); i += 2 {
 		_ = e.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
 	}
-	_ = s.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: s.id, BlockFragment: b.Bytes(), EndHeaders: true, EndStream: end})
+	_ = s.fr.WriteHeaders(h2.HeadersFrameParam{StreamID: s.id, BlockFragment: b.Bytes(), EndHeaders: true, EndStream: end})
 }
 
 func (s *h2Stream) data(end bool, text string) { _ = s.fr.WriteData(s.id, end, []byte(text)) }
-func (s *h2Stream) reset()                     { _ = s.fr.WriteRSTStream(s.id, http2.ErrCodeInternal) }
+func (s *h2Stream) reset()                     { _ = s.fr.WriteRSTStream(s.id, h2.ErrCodeInternal) }
