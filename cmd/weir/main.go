@@ -19,6 +19,7 @@ type commands struct {
 	Check   checkCommand   `cmd:"" help:"Build everything a configuration asks for, tell what is wrong with it, and serve nothing."`
 	Health  healthCommand  `cmd:"" help:"Ask a running node for its health; exits by the answer. For containers."`
 	Filter  filterCommand  `cmd:"" help:"Look into a WebAssembly filter, or pull it from a registry."`
+	Import  importCommand  `cmd:"" help:"Turn the configuration of another proxy into one of weir's."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`

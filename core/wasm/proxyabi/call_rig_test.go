@@ -145,9 +145,11 @@ func newCallerOf(t testing.TB, p *program, change ...func(*Options, *PluginOptio
 // lent is a filter that is there to leave with its plan.
 type lent struct{ leave func() }
 
-func (lent) Request(*exchange.Exchange, int) (filter.Verdict, error)        { return filter.Continue, nil }
-func (lent) Response(*exchange.Exchange, int, bool) (filter.Verdict, error) { return filter.Continue, nil }
-func (l lent) Close() error                                                 { l.leave(); return nil }
+func (lent) Request(*exchange.Exchange, int) (filter.Verdict, error) { return filter.Continue, nil }
+func (lent) Response(*exchange.Exchange, int, bool) (filter.Verdict, error) {
+	return filter.Continue, nil
+}
+func (l lent) Close() error { l.leave(); return nil }
 
 const callYAML = `
 version: 1
@@ -331,17 +333,13 @@ func hammer(short, long int) int {
 	return short
 }
 
-// gate counts how many are inside, and lets them go when it opens.
+// gate counts how many are inside, and lets them go when it opens: release is deferred, for upstreams wait for it.
 type gate struct {
 	in   atomic.Int64
 	open chan struct{}
 }
 
-func newGate(t testing.TB) *gate {
-	g := &gate{open: make(chan struct{})}
-	t.Cleanup(g.release)
-	return g
-}
+func newGate() *gate { return &gate{open: make(chan struct{})} }
 
 func (g *gate) wait() {
 	g.in.Add(1)

@@ -43,7 +43,9 @@ func newBare() *bare {
 	return b
 }
 
-func (b *bare) call(name string, args ...[]byte) []byte { return asm.Cat(asm.Cat(args...), asm.Call(b.host[name])) }
+func (b *bare) call(name string, args ...[]byte) []byte {
+	return asm.Cat(asm.Cat(args...), asm.Call(b.host[name]))
+}
 
 // inc adds one to a word of memory.
 func inc(at int32) []byte {
