@@ -20,7 +20,7 @@ var floors = []string{
 	"unit fault pool clock metric",
 	"netio socket",
 	"config exchange",
-	"filter wire",
+	"filter wire importer",
 	"h2",
 	"route upstream wasm identity limit observe certs",
 	"plan",

@@ -462,3 +462,37 @@ func TestReply(t *testing.T) {
 		wantLine(t, r, `"filter":"fake"`)
 	}
 }
+
+// TestRerouteKeepsGuards: what is refused or merged in a client's target is so in a filter's.
+func TestRerouteKeepsGuards(t *testing.T) {
+	for target, want := range map[string]int{"/new//a": 401, "//open": 200, "/open%2F": 503} {
+		yaml := strings.Replace(strings.Replace(rerouted, "KEYS", "auth: {jwt: two}", 1), "routes:", "guards: {encoded_slash: refuse, double_slash: merge}\nroutes:", 1)
+		r := coretest.Start(t, yaml, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), coretest.Options{
+			Kinds: placedOn(map[string][]filter.Placed{"open": {{Name: "sends", Filter: to(target)}}}), Files: map[string]string{"secret": hmacSecret},
+		})
+		wants(t, r, "/open", want, "")
+	}
+}
+
+// TestRerouteKeepsWhatFiltersSet: a field that may carry a credential is the client's until it has been read, then the filters'.
+func TestRerouteKeepsWhatFiltersSet(t *testing.T) {
+	sends := to("/new/a")
+	send := sends.request
+	sends.request = func(x *exchange.Exchange) (filter.Verdict, error) {
+		x.Request.Header.Set("authorization", []byte("of the filter"))
+		return send(x)
+	}
+	const yaml = `auth: none}
+  - {name: spends, match: {path: /spends}, auth: {jwt: one}, upstream: api, headers: {request: {set: {authorization: "${identity.subject}"}}}`
+	for s, want := range map[filter.Slot]string{filter.Edge: "", filter.Identity: "of the filter", filter.Upstream: "of the filter"} {
+		r := coretest.Start(t, strings.Replace(rerouted, "KEYS", yaml, 1), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, r.Header.Get("Authorization"))
+		}), coretest.Options{
+			Kinds: placedOn(map[string][]filter.Placed{"open": {{Name: "sends", Slot: s, Filter: sends}}}), Files: map[string]string{"secret": hmacSecret},
+		})
+		wants(t, r, "/open", 200, want, "Authorization", "of the client")
+		if _, _, body := r.Get("/open", "Authorization", "of the client"); body != want {
+			t.Errorf("%s: %q", s, body)
+		}
+	}
+}

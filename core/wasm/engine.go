@@ -8,7 +8,6 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -106,14 +105,7 @@ type code struct {
 func keyOf(b []byte, o *ModuleOptions) codeKey {
 	h := sha256.New()
 	h.Write(b)
-	var n [16 * 8]byte
-	l := &o.Limits
-	for i, v := range []uint64{meter.Version, o.Memory, uint64(o.Stack), uint64(l.Module), uint64(l.Functions),
-		uint64(l.Body), uint64(l.Locals), uint64(l.Joins), uint64(l.Types), uint64(l.Imports), uint64(l.Exports), uint64(l.Globals),
-		uint64(l.Segments), uint64(l.Tables), uint64(l.TableEntries)} {
-		binary.LittleEndian.PutUint64(n[8*i:], v)
-	}
-	h.Write(n[:])
+	fmt.Fprint(h, " ", meter.Version, o.Memory, o.Stack, o.Limits)
 	k := codeKey{hosts: unsafe.SliceData(o.Host), n: len(o.Host), missing: o.Missing != nil}
 	h.Sum(k.hash[:0])
 	return k

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tetratelabs/wazero/api"
@@ -84,11 +85,17 @@ func (l *linker) link(imports []meter.Func) error {
 		l.picked = append(l.picked, h)
 		l.links = append(l.links, Link{im.Module, im.Name, how})
 	}
+	if more := len(l.problems) - problemsMost; more > 0 {
+		l.problems = append(l.problems[:problemsMost], strconv.Itoa(more)+" more")
+	}
 	if len(l.problems) > 0 {
 		return errors.New("link imports: " + strings.Join(l.problems, "; "))
 	}
 	return nil
 }
+
+// problemsMost is how many imports an error names.
+const problemsMost = 20
 
 // pick finds the function for one import: the hosts' before WASI's, and Missing's if neither fits.
 func (l *linker) pick(im *meter.Func) (HostFunc, How, bool) {

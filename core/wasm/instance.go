@@ -46,6 +46,7 @@ type Instance struct {
 	level  int
 	total  int64
 	uses   int
+	until  time.Time // set by the stock: old from then on
 	trap   *Trap
 	closed bool
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -29,6 +30,9 @@ func serve(t testing.TB, state, yaml string, modules map[string][]byte, handler 
 		return modules[file[strings.LastIndexByte(file, '/')+1:]], nil
 	}})
 	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of filters:\n%s", h.log)
+		}
 		coretest.Eventually(t, "filters to be given up", func() bool { return len(h.Set.Wasm.Filters()) == 0 })
 		if err := h.Set.Close(); err != nil {
 			t.Error(err)
@@ -37,7 +41,7 @@ func serve(t testing.TB, state, yaml string, modules map[string][]byte, handler 
 	if handler == nil {
 		handler = http.NotFoundHandler()
 	}
-	h.Rig = coretest.Start(t, head+yaml, handler, coretest.Options{Kinds: h.Set.Standard(), Env: env})
+	h.Rig = coretest.Start(t, head+yaml, handler, coretest.Options{Kinds: h.Set.Standard(), Filters: h.Set.Wasm.Filters, Figures: h.Set.Wasm.AppendMetrics, Env: env})
 	return h
 }
 
@@ -87,13 +91,13 @@ func (h *house) hears(texts ...string) {
 	}
 }
 
-// await is coretest.Eventually which shows the log when it fails.
+// await is coretest.Eventually which shows the process log when it fails.
 func (h *house) await(what string, f func() bool) {
 	h.T.Helper()
 	held := false
 	defer func() {
 		if !held {
-			h.T.Logf("log of filters:\n%s\nprocess log:\n%s", h.log, h.Log)
+			h.T.Logf("process log:\n%s", h.Log)
 		}
 	}()
 	coretest.Eventually(h.T, what, f)
@@ -118,7 +122,7 @@ func (h *house) is(method, path, body string, status int, want string, header ..
 	h.T.Helper()
 	have, got, text := h.Do(method, path, body, header...)
 	if have != status || text != want {
-		h.T.Errorf("%s %s %v: have %d %q, want %d %q\nlog of filters:\n%s", method, path, header, have, text, status, want, h.log)
+		h.T.Errorf("%s %s %v: have %d %q, want %d %q", method, path, header, have, text, status, want)
 	}
 	return got
 }
@@ -126,7 +130,14 @@ func (h *house) is(method, path, body string, status int, want string, header ..
 // metric waits until the metrics have a line with a text in it.
 func (h *house) metric(text string) {
 	h.T.Helper()
+	held := false
+	defer func() {
+		if !held {
+			h.T.Logf("metrics of filters:\n%s", strings.Join(regexp.MustCompile(`(?m)^.*(gate|custom|strict|odd).*$`).FindAllString(string(h.Node.Metrics()), -1), "\n"))
+		}
+	}()
 	h.await(text, func() bool { return strings.Contains(string(h.Node.Metrics()), text) })
+	held = true
 }
 
 func newListener(t testing.TB) net.Listener {

@@ -22,18 +22,25 @@ var strictPhases = strings.Fields(`create_root start configure create request_he
 // TestStrict runs a guest that calls every function of the host in every callback, with arguments that make sense, odd ones
 // and garbage, and traps if it gets a status that a strict SDK does not survive.
 func TestStrict(t *testing.T) {
-	modules := map[string][]byte{"strict.wasm": guest.C(t, "testdata/c/strict.c")}
+	modules := map[string][]byte{"strict.wasm": guest.C(t, "testdata/c/strict.c"), "filter.wasm": guest.C(t, "testdata/c/filter.c")}
 	t.Run("calm", func(t *testing.T) { strictCalm(t, modules) })
 	t.Run("wild", func(t *testing.T) { strictWild(t, modules) })
 }
 
 const strictYAML = `
-wasm: {strict: {file: strict.wasm, instances: 1, calls: [web], config: %s, ` + unhurried + `}}
-upstreams: {web: {endpoints: ["http://${UPSTREAM}"]}}
-routes:
-  - {match: {path: /free}, auth: none, upstream: web}
+wasm:
+  strict: {file: strict.wasm, instances: 1, vm_id: strict, calls: [web], config: %s, ` + unhurried + `}
+` + strictRest + `
   - {match: {path: /*}, auth: none, wasm: [strict], upstream: web, metadata: {a: {b: c}}}
 `
+
+// strictRest is what stays when the strict filter goes: another of its vm_id keeps the metrics that it has counted.
+const strictRest = `
+  keeper: {file: filter.wasm, vm_id: strict, calls: [web], ` + unhurried + `}
+upstreams: {web: {endpoints: ["http://${UPSTREAM}"]}}
+routes:
+  - {match: {path: /kept}, auth: none, wasm: [keeper], upstream: web}
+  - {match: {path: /free}, auth: none, upstream: web}`
 
 // withTrailers answers with a body in pieces and a trailer section.
 func withTrailers(w http.ResponseWriter, r *http.Request) {
@@ -59,20 +66,30 @@ func strictCalm(t *testing.T, modules map[string][]byte) {
 			}
 		}
 	}
-	h.await("ticks, calls and queues", func() bool {
-		calls := h.strictCalls()
-		return calls["tick"] > 0 && calls["call_response"] > 0 && calls["queue_ready"] > 0
-	})
-	h.dropFilters()
+	h.strictEnd()
+}
+
+// strictEnd waits for what comes by itself, ends the filter, and looks at what it has told: that it was everywhere, and that
+// nothing was wrong.
+func (h *house) strictEnd() {
+	h.T.Helper()
+	for _, phase := range []string{"tick", "call_response", "queue_ready"} {
+		h.await(phase, func() bool { return h.strictCalls()[phase] > 0 })
+	}
+	h.Write(head + "wasm:\n" + strictRest)
+	if err := h.Node.Reload(); err != nil {
+		h.T.Fatal(err)
+	}
+	h.await("the plugin's end", func() bool { return h.strictCalls()["delete_root"] > 0 && len(h.Set.Wasm.Filters()) == 1 })
 	calls, all := h.strictCalls(), 0
 	for _, phase := range strictPhases {
 		if calls[phase] < 300 {
-			t.Errorf("%d calls in %s", calls[phase], phase)
+			h.T.Errorf("%d calls in %s", calls[phase], phase)
 		}
-		t.Logf("%-17s %6d calls", phase, calls[phase])
+		h.T.Logf("%-17s %6d calls", phase, calls[phase])
 		all += calls[phase]
 	}
-	t.Logf("%-17s %6d calls", "all", all)
+	h.T.Logf("%-17s %6d calls", "all", all)
 	h.strictWrongs()
 	h.sound()
 }
@@ -80,14 +97,14 @@ func strictCalm(t *testing.T, modules map[string][]byte) {
 // strictWild also answers, resets and touches other streams: what becomes of its requests is open, but nothing traps.
 func strictWild(t *testing.T, modules map[string][]byte) {
 	h := serve(t, "", fmt.Sprintf(strictYAML, "wild"), modules, http.HandlerFunc(withTrailers), nil)
-	for _, hold := range append([]string{"none"}, strictPhases[4:10]...) {
-		h.status("GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: " + hold + "\r\n\r\n")
-		h.status("POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: " + hold + "\r\nContent-Length: 5\r\n\r\nhello")
+	const post = "POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: %s\r\nEnds: %s\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n"
+	for _, phase := range append([]string{"none"}, strictPhases[3:16]...) {
+		h.status(fmt.Sprintf(post, "none", phase))
+		h.status(fmt.Sprintf(post, phase, "none"))
+		h.status(fmt.Sprintf(post, phase, phase))
 		h.is("GET", "/free", "", 200, "one two")
 	}
-	h.dropFilters()
-	h.strictWrongs()
-	h.sound()
+	h.strictEnd()
 }
 
 // status sends a request and gives the status of what comes back; 0 for an end without an answer.

@@ -1,70 +1,13 @@
 package abi
 
-import (
-	"slices"
-	"strings"
-)
+import "strings"
 
-// How says how weir meets an import.
-type How uint8
-
-const (
-	Covered How = iota // by the function of that name
-	Adapted            // the name is known with another signature: calls of it answer an error
-	Stubbed            // the name is unknown: calls of it answer an error
-)
-
-func (h How) String() string { return [...]string{"covered", "adapted", "stubbed"}[h] }
-
-// Modules that functions are imported from.
-const (
-	moduleHTTP = "http_handler"
-	moduleEnv  = "env"
-)
-
-// Signature is what weir offers under a name that is imported. The functions of WASI are the engine's, and fit.
-func Signature(module, name string) (params, results []byte, ok bool) {
-	for i := range hostFunctions {
-		h := &hostFunctions[i]
-		if h.module == module && h.name == name {
-			return valueTypes(h.params), valueTypes(h.results), true
-		}
-	}
-	return nil, nil, false
-}
-
-// Meets says how an import is met, by its name and signature.
-func (f *Func) Meets() How {
-	if IsWASI(f.Module) {
-		if wasiGroup(f.Name) == "" {
-			return Stubbed
-		}
-		return Covered
-	}
-	params, results, ok := Signature(f.Module, f.Name)
-	switch {
-	case !ok:
-		return Stubbed
-	case !slices.Equal(params, f.Params) || !slices.Equal(results, f.Results):
-		return Adapted
-	}
-	return Covered
-}
+// moduleEnv is what the functions of Proxy-Wasm are imported from.
+const moduleEnv = "env"
 
 // IsWASI reports whether a module that is imported from is one of WASI preview 1.
 func IsWASI(module string) bool {
 	return module == "wasi_snapshot_preview1" || module == "wasi_unstable"
-}
-
-func valueTypes(s string) []byte {
-	t := make([]byte, len(s))
-	for i := range s {
-		t[i] = 0x7f
-		if s[i] == 'I' {
-			t[i] = 0x7e
-		}
-	}
-	return t
 }
 
 // Capability is something beyond the message at hand that a guest asks for by what it imports.
@@ -101,17 +44,13 @@ func (f *Func) Asks() Capability {
 	if IsWASI(f.Module) {
 		return wasiGroup(f.Name)
 	}
-	for i := range hostFunctions {
-		if h := &hostFunctions[i]; h.module == f.Module && h.name == f.Name {
-			return h.asks
-		}
+	if f.Module != moduleEnv {
+		return "" // http-wasm has nothing but messages, its configuration and a log
 	}
-	switch {
-	case f.Module != moduleEnv:
-	case strings.HasPrefix(f.Name, "proxy_redis_"):
-		return Redis
-	case f.Name == "envoy_resolve_dns":
-		return DNS
+	for i := range asking {
+		if strings.HasPrefix(f.Name, asking[i].prefix) {
+			return asking[i].asks
+		}
 	}
 	return ""
 }
@@ -197,74 +136,29 @@ var proxyParts = []Part{
 	{"statistics", "envoy_on_stats_update", "weir does not push its metrics to filters"},
 }
 
-// hostFunctions are those of both ABIs: of Proxy-Wasm all versions, since real modules mix them. i is an i32, I an i64.
-var hostFunctions = []struct {
-	module, name, params, results string
-	asks                          Capability
+// asking is what functions of Proxy-Wasm, and of those who added to it, are for beyond the message at hand.
+var asking = []struct {
+	prefix string
+	asks   Capability
 }{
-	{moduleHTTP, "enable_features", "i", "i", ""},
-	{moduleHTTP, "get_config", "ii", "i", ""},
-	{moduleHTTP, "log", "iii", "", ""},
-	{moduleHTTP, "log_enabled", "i", "i", ""},
-	{moduleHTTP, "get_method", "ii", "i", ""},
-	{moduleHTTP, "set_method", "ii", "", ""},
-	{moduleHTTP, "get_uri", "ii", "i", ""},
-	{moduleHTTP, "set_uri", "ii", "", ""},
-	{moduleHTTP, "get_protocol_version", "ii", "i", ""},
-	{moduleHTTP, "get_source_addr", "ii", "i", ""},
-	{moduleHTTP, "get_header_names", "iii", "I", ""},
-	{moduleHTTP, "get_header_values", "iiiii", "I", ""},
-	{moduleHTTP, "set_header_value", "iiiii", "", ""},
-	{moduleHTTP, "add_header_value", "iiiii", "", ""},
-	{moduleHTTP, "remove_header", "iii", "", ""},
-	{moduleHTTP, "read_body", "iii", "I", ""},
-	{moduleHTTP, "write_body", "iii", "", ""},
-	{moduleHTTP, "get_status_code", "", "i", ""},
-	{moduleHTTP, "set_status_code", "i", "", ""},
-
-	{moduleEnv, "proxy_log", "iii", "i", ""},
-	{moduleEnv, "proxy_get_log_level", "i", "i", ""},
-	{moduleEnv, "proxy_get_current_time_nanoseconds", "i", "i", Clocks},
-	{moduleEnv, "proxy_set_tick_period_milliseconds", "i", "i", Timers},
-	{moduleEnv, "proxy_get_configuration", "ii", "i", ""},
-	{moduleEnv, "proxy_get_buffer_status", "iii", "i", ""},
-	{moduleEnv, "proxy_get_buffer_bytes", "iiiii", "i", ""},
-	{moduleEnv, "proxy_set_buffer_bytes", "iiiii", "i", ""},
-	{moduleEnv, "proxy_get_header_map_size", "ii", "i", ""},
-	{moduleEnv, "proxy_get_header_map_pairs", "iii", "i", ""},
-	{moduleEnv, "proxy_set_header_map_pairs", "iii", "i", ""},
-	{moduleEnv, "proxy_get_header_map_value", "iiiii", "i", ""},
-	{moduleEnv, "proxy_add_header_map_value", "iiiii", "i", ""},
-	{moduleEnv, "proxy_replace_header_map_value", "iiiii", "i", ""},
-	{moduleEnv, "proxy_remove_header_map_value", "iii", "i", ""},
-	{moduleEnv, "proxy_continue_stream", "i", "i", ""},
-	{moduleEnv, "proxy_close_stream", "i", "i", ""},
-	{moduleEnv, "proxy_continue_request", "", "i", ""},
-	{moduleEnv, "proxy_continue_response", "", "i", ""},
-	{moduleEnv, "proxy_clear_route_cache", "", "i", Routing},
-	{moduleEnv, "proxy_send_local_response", "iiiiiiii", "i", ""},
-	{moduleEnv, "proxy_http_call", "iiiiiiiiii", "i", Calls},
-	{moduleEnv, "proxy_grpc_call", "iiiiiiiiiiii", "i", GRPC},
-	{moduleEnv, "proxy_grpc_stream", "iiiiiiiii", "i", GRPC},
-	{moduleEnv, "proxy_grpc_send", "iiii", "i", GRPC},
-	{moduleEnv, "proxy_grpc_cancel", "i", "i", GRPC},
-	{moduleEnv, "proxy_grpc_close", "i", "i", GRPC},
-	{moduleEnv, "proxy_get_status", "iii", "i", ""},
-	{moduleEnv, "proxy_set_shared_data", "iiiii", "i", SharedData},
-	{moduleEnv, "proxy_get_shared_data", "iiiii", "i", SharedData},
-	{moduleEnv, "proxy_register_shared_queue", "iii", "i", Queues},
-	{moduleEnv, "proxy_resolve_shared_queue", "iiiii", "i", Queues},
-	{moduleEnv, "proxy_enqueue_shared_queue", "iii", "i", Queues},
-	{moduleEnv, "proxy_dequeue_shared_queue", "iii", "i", Queues},
-	{moduleEnv, "proxy_define_metric", "iiii", "i", Metrics},
-	{moduleEnv, "proxy_record_metric", "iI", "i", Metrics},
-	{moduleEnv, "proxy_increment_metric", "iI", "i", Metrics},
-	{moduleEnv, "proxy_get_metric", "ii", "i", Metrics},
-	{moduleEnv, "proxy_get_property", "iiii", "i", ""},
-	{moduleEnv, "proxy_set_property", "iiii", "i", ""},
-	{moduleEnv, "proxy_call_foreign_function", "iiiiii", "i", Foreign},
-	{moduleEnv, "proxy_set_effective_context", "i", "i", ""},
-	{moduleEnv, "proxy_done", "", "i", ""},
-	{moduleEnv, "pthread_equal", "ii", "i", ""},
-	{moduleEnv, "emscripten_notify_memory_growth", "i", "", ""},
+	{"proxy_http_call", Calls},
+	{"proxy_grpc_", GRPC},
+	{"proxy_redis_", Redis},
+	{"envoy_resolve_dns", DNS},
+	{"proxy_call_foreign_function", Foreign},
+	{"proxy_set_shared_data", SharedData},
+	{"proxy_get_shared_data", SharedData},
+	{"proxy_register_shared_queue", Queues},
+	{"proxy_resolve_shared_queue", Queues},
+	{"proxy_enqueue_shared_queue", Queues},
+	{"proxy_dequeue_shared_queue", Queues},
+	{"proxy_define_metric", Metrics},
+	{"proxy_record_metric", Metrics},
+	{"proxy_increment_metric", Metrics},
+	{"proxy_get_metric", Metrics},
+	{"proxy_set_tick_period_milliseconds", Timers},
+	{"proxy_clear_route_cache", Routing},
+	{"proxy_set_upstream_override_host", Routing},
+	{"proxy_get_upstream_hosts", Routing},
+	{"proxy_get_current_time_nanoseconds", Clocks},
 }

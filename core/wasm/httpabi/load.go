@@ -8,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tetratelabs/wazero/api"
+
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wasm/meter"
 )
 
 // Open loads a module and makes a filter of it. Before it is accepted, an instance is made and given a request to work on,
@@ -23,15 +26,15 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 	case errors.Is(err, abi.ErrForm):
 		return nil, err
 	case a.Kind == abi.ProxyWasm:
-		return nil, errors.New("Proxy-Wasm modules are not supported yet")
+		return nil, errors.New("it is a Proxy-Wasm filter, not one of http-wasm")
 	}
-	if err := missing(out); err != nil {
+	if err := lacking(out); err != nil {
 		return nil, err
 	}
 	f := &Filter{o: o, silent: out.Empty(exportResponse)}
 	f.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
-		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
 	})
 	if err != nil {
 		return nil, oneLine(err)
@@ -55,8 +58,14 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 	return f, nil
 }
 
-// missing says which exports a guest lacks.
-func missing(o *abi.Outline) error {
+// missing stands in for an import that is not there in that form: it traps when it is called, which it may never be.
+func missing(im meter.Func, _ *wasm.HostFunc) (wasm.HostFunc, bool) {
+	err := fmt.Errorf("%s.%s is not there", im.Module, im.Name)
+	return wasm.HostFunc{Fn: func(context.Context, api.Module, []uint64) { panic(err) }}, true
+}
+
+// lacking says which exports a guest lacks.
+func lacking(o *abi.Outline) error {
 	var names []string
 	if o.Memory == nil || !o.Memory.Exported {
 		names = append(names, "memory")

@@ -49,6 +49,8 @@ func (c *cursor) elem(m *decoded, o *Options, dst *code, shift uint32) segment {
 	n := c.count("elements", int(o.TableEntries))
 	if dst != nil {
 		dst.u32(uint32(n))
+	} else if m.elements += n; m.elements > o.Elements {
+		c.fail(at, "element segments have more than %d entries together", o.Elements)
 	}
 	for i := 0; i < n && c.err == nil; i++ {
 		if exprs {

@@ -26,6 +26,18 @@ const (
 var order = [...]int{secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6, secExport: 7,
 	secStart: 8, secElement: 9, secDataCount: 10, secCode: 11, secData: 12}
 
+var sectionNames = [...]string{"custom", "type", "import", "function", "table", "memory", "global", "export", "start",
+	"element", "code", "data", "data count"}
+
+const (
+	// arityMost caps the parameters, and the results, of one function type.
+	arityMost = 1000
+	// nameMost is the longest name of an import or export in bytes; it may come to be part of an error.
+	nameMost = 4096
+	// labelMost is the most of a function's name that is kept for stack traces.
+	labelMost = 256
+)
+
 type funcType struct{ params, results []byte }
 
 type limits struct {
@@ -70,6 +82,7 @@ type decoded struct {
 	hasStart    bool
 	elems       []segment
 	elemItems   []span // each element segment whole
+	elements    int
 	code        []span // each body without its size
 	datas       []segment
 	dataBody    []byte // the whole section's content
@@ -93,7 +106,7 @@ var magic = []byte("\x00asm\x01\x00\x00\x00")
 
 func decode(b []byte, o *Options) (*decoded, error) {
 	if len(b) > o.Module {
-		return nil, &Error{Msg: "module is larger than allowed", Offset: o.Module}
+		return nil, &Error{Msg: fmt.Sprintf("module of %d bytes, at most %d allowed", len(b), o.Module), Offset: o.Module}
 	}
 	if len(b) >= 8 && bytes.Equal(b[:4], magic[:4]) && b[6] == 1 {
 		return nil, &Error{Offset: 4, Feature: "the component model", Msg: "component layer"}
@@ -122,8 +135,12 @@ func decode(b []byte, o *Options) (*decoded, error) {
 				c.fail(at, "unknown section %d", id)
 				break
 			}
-			if order[id] <= last {
-				c.fail(at, "section %d out of order", id)
+			if order[id] == last {
+				c.fail(at, "%s section stands twice", sectionNames[id])
+				break
+			}
+			if order[id] < last {
+				c.fail(at, "%s section out of order", sectionNames[id])
 				break
 			}
 			last = order[id]
@@ -131,7 +148,7 @@ func decode(b []byte, o *Options) (*decoded, error) {
 		s := &cursor{b: b, pos: start, end: c.pos}
 		m.section(s, id, o)
 		if s.err == nil && s.pos != s.end {
-			s.fail(s.pos, "section %d has %d bytes left over", id, s.end-s.pos)
+			s.fail(s.pos, "%s section has %d bytes left over", sectionNames[id], s.end-s.pos)
 		}
 		c.err = s.err
 	}
@@ -198,6 +215,7 @@ func (m *decoded) section(c *cursor, id byte, o *Options) {
 
 func (m *decoded) readTypes(c *cursor, o *Options) {
 	n := c.count("types", o.Types)
+	values := 0
 	m.typeBody.start = c.pos
 	for ; n > 0 && c.err == nil; n-- {
 		at := c.pos
@@ -208,8 +226,11 @@ func (m *decoded) readTypes(c *cursor, o *Options) {
 		default:
 			c.fail(at, "unknown type form 0x%02x", form)
 		}
-		t := funcType{params: c.valTypes("parameters", o.Locals)}
-		t.results = c.valTypes("results", 1000)
+		t := funcType{params: c.valTypes("parameters", arityMost)}
+		t.results = c.valTypes("results", arityMost)
+		if values += len(t.params) + len(t.results); values > o.Values {
+			c.fail(at, "types have more than %d parameters and results together", o.Values)
+		}
 		m.types = append(m.types, t)
 	}
 	m.typeBody.end = c.pos
@@ -228,7 +249,7 @@ func (m *decoded) readImports(c *cursor, o *Options) {
 	n := c.count("imports", o.Imports)
 	for ; n > 0 && c.err == nil; n-- {
 		at := c.pos
-		mod, name := c.name(), c.name()
+		mod, name := c.shortName(), c.shortName()
 		kind := c.byte()
 		if c.err != nil {
 			return
@@ -364,7 +385,7 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 	seen := map[string]bool{}
 	for n := c.count("exports", o.Exports); n > 0 && c.err == nil; n-- {
 		at := c.pos
-		e := export{name: c.name(), kind: c.byte()}
+		e := export{name: c.shortName(), kind: c.byte()}
 		switch e.kind {
 		case 0:
 			e.index = c.declare(m)
@@ -415,7 +436,7 @@ func (m *decoded) readCode(c *cursor, o *Options) {
 		at := c.pos
 		size := c.u32()
 		if c.err == nil && uint64(size) > uint64(o.Body) {
-			c.fail(at, "function body of %d bytes, at most %d allowed", size, o.Body)
+			c.fail(at, "function %d has a body of %d bytes, at most %d allowed", len(m.importTypes)+len(m.code), size, o.Body)
 		}
 		start := c.pos
 		c.bytes(size)

@@ -91,7 +91,7 @@ var errSpecDepth = errors.New("depth spent")
 const specPages = 65536
 
 // specOptions cap next to nothing: scripts ask for what no filter does.
-var specOptions = meter.Options{MemoryPages: specPages, TableEntries: 1 << 24, Tables: 100, Joins: 1 << 30, Locals: 50_000}
+var specOptions = meter.Options{MemoryPages: specPages, TableEntries: 1 << 24, Tables: 100, Locals: 50_000}
 
 func newSpecSide(t *testing.T, ctx context.Context, helper []byte) *specSide {
 	s := &specSide{r: wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigCompiler().WithCoreFeatures(api.CoreFeaturesV2)),

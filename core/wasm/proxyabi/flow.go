@@ -189,9 +189,11 @@ func (st *stream) said() error {
 
 // verdict makes a filter's verdict of an error.
 func (st *stream) verdict(err error) filter.Verdict {
-	var answer *filter.Answer
+	if err == nil {
+		return filter.Continue
+	}
+	var answer *filter.Answer // errors.As has it escape
 	switch {
-	case err == nil:
 	case err == errReset:
 		return filter.Reset
 	case errors.As(err, &answer) && answer == &st.answer:

@@ -7,6 +7,7 @@ import (
 	"github.com/tetratelabs/wazero/api"
 
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // functions is the ABI: the union of all versions, since real modules mix them. One slice for all modules, because compiled
@@ -14,8 +15,10 @@ import (
 var functions = slices.Concat(logFunctions, bufferFunctions, streamFunctions, fieldFunctions, propertyFunctions, foreignFunctions,
 	callFunctions, grpcFunctions, sharedFunctions, queueFunctions, metricFunctions, timerFunctions, emscriptenFunctions)
 
-// emscriptenFunctions are not of the ABI: modules that emscripten links import them all the same.
+// emscriptenFunctions are not of the ABI: modules that emscripten or the compiler of AssemblyScript links import them all the
+// same.
 var emscriptenFunctions = []wasm.HostFunc{
+	abi.Abort,
 	function("pthread_equal", "ii", func(_ *shard, a []uint64) status {
 		if uint32(a[0]) == uint32(a[1]) {
 			return 1

@@ -14,39 +14,47 @@ import (
 // File reads a module from a file, or from a folder that holds one: plugin.wasm, as plugin archives of Traefik have it, or its
 // only file *.wasm.
 func File(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no file %s", path)
-	case err != nil:
-		return nil, fmt.Errorf("read module: %w", err)
-	case info.IsDir():
-		if path, err = inFolder(path); err != nil {
-			return nil, err
-		}
-		if info, err = os.Stat(path); err != nil {
-			return nil, fmt.Errorf("read module: %w", err)
-		}
-	}
-	switch {
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", path)
-	case info.Size() > MaxModule:
-		return nil, fmt.Errorf("%s is %w", path, errTooLarge)
-	}
-	f, err := os.Open(path)
+	code, path, err := Read(path)
 	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
-	}
-	defer f.Close()
-	code, err := readMost(f) // it may grow meanwhile
-	if err != nil {
-		return nil, fmt.Errorf("read module: %s: %w", path, err)
+		return nil, err
 	}
 	if err := abi.Form(code); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return code, nil
+}
+
+// Read is File without a look at whether it is a module. file is where it was found.
+func Read(path string) (code []byte, file string, err error) {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, path, fmt.Errorf("there is no file %s", path)
+	case err != nil:
+		return nil, path, fmt.Errorf("read module: %w", err)
+	case info.IsDir():
+		if path, err = inFolder(path); err != nil {
+			return nil, path, err
+		}
+		if info, err = os.Stat(path); err != nil {
+			return nil, path, fmt.Errorf("read module: %w", err)
+		}
+	}
+	switch {
+	case !info.Mode().IsRegular():
+		return nil, path, fmt.Errorf("%s is not a file", path)
+	case info.Size() > MaxModule:
+		return nil, path, fmt.Errorf("%s is %w", path, errTooLarge)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, path, fmt.Errorf("read module: %w", err)
+	}
+	defer f.Close()
+	if code, err = readMost(f); err != nil { // it may grow meanwhile
+		return nil, path, fmt.Errorf("read module: %s: %w", path, err)
+	}
+	return code, path, nil
 }
 
 // inFolder finds the one module of a folder.

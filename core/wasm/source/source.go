@@ -85,6 +85,22 @@ func (s *Store) Kept(hash [sha256.Size]byte) ([]byte, error) {
 	return s.keep.module(hex.EncodeToString(hash[:]))
 }
 
+// Last gives the copy that was kept of what is at an address, and asks nobody.
+func (s *Store) Last(address string) ([]byte, error) {
+	if strings.HasPrefix(address, "oci://") {
+		return s.pulled(address, "")
+	}
+	e, err := s.keep.entry(address)
+	var code []byte
+	if err == nil {
+		code, err = s.keep.module(e.SHA256)
+	}
+	if errors.Is(err, errAbsent) {
+		return nil, fmt.Errorf("there is no copy of %s in %s", Redacted(address), s.o.StateDir)
+	}
+	return code, err
+}
+
 // fetchPinned downloads a module that is not here.
 func (s *Store) fetchPinned(u *url.URL, pin string) ([]byte, error) {
 	a, err := s.download(u, "")

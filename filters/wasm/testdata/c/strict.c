@@ -28,9 +28,10 @@ typedef struct {
 
 static u32 root, live, dead;       // contexts
 static u32 queue, metrics[3];      // what was registered
-static int wild;                   // what ends streams is called, too, and other streams are touched
+static int wild;                   // streams are ended where they want it, and by others
+static unsigned char ends[256];    // by context: 1 + the phase in which it wants to be ended
 static u32 rounds[PHASES];         // sweeps of what has no stream
-static u32 paused[64], pauses;
+static u32 paused[64], pauses;      // streams that wait for a tick
 static char outs[256] __attribute__((aligned(8)));
 static char long_text[5000];
 
@@ -115,7 +116,11 @@ static void count(const text *t, u32 n) {
 	if (proxy_define_metric(0, AT(t->b), t->n, AT(&id)) || proxy_increment_metric(id, n)) __builtin_trap();
 }
 
+static u32 complaints[FUNCTION_COUNT];
+
 static void complain(u32 f, const u32 *a, u32 status) {
+	violations++;
+	if (complaints[f]++ >= 2) return;
 	text t = {.n = 0};
 	add(&t, "strict_wrong_");
 	add(&t, functions[f].name);
@@ -136,7 +141,7 @@ static void complain(u32 f, const u32 *a, u32 status) {
 		add(&t, " ");
 		add_number(&t, a[i]);
 	}
-	if (violations++ < 20) proxy_log(4, AT(t.b), t.n);
+	proxy_log(4, AT(t.b), t.n);
 }
 
 static int ends_streams(u32 f) { return f == F_proxy_send_local_response || f == F_proxy_close_stream; }
@@ -162,7 +167,15 @@ static void attempt(u32 f, const word *chosen) {
 	if (f == F_proxy_set_tick_period_milliseconds) proxy_set_tick_period_milliseconds(20);
 }
 
-// each calls f with what makes sense, then with every other word for each of its parameters, one at a time.
+static u32 seed = 1;
+
+static u32 chance(u32 n) {
+	seed = seed * 1664525 + 1013904223;
+	return (seed >> 8) % n;
+}
+
+// each calls f with what makes sense, then with every other word for each of its parameters, one at a time, and then with some for
+// all of them by chance.
 static void each(u32 f) {
 	word all[12][32], chosen[12];
 	int counts[12], n = 0;
@@ -177,6 +190,10 @@ static void each(u32 f) {
 			attempt(f, chosen);
 		}
 		chosen[i] = all[i][0];
+	}
+	for (int j = 0; n > 1 && j < 20; j++) {
+		for (int i = 0; i < n; i++) chosen[i] = all[i][chance((u32)counts[i])];
+		attempt(f, chosen);
 	}
 }
 
@@ -198,11 +215,12 @@ static void restore(int i, u32 map) {
 }
 
 static u32 logged;
+static int may_end; // what ends streams is called, too
 
 static void all_functions(void) {
 	for (u32 f = 0; f < FUNCTION_COUNT; f++) {
 		if (f == F_proxy_log && logged++ >= 4) continue; // more would not be written
-		if (wild || !ends_streams(f)) each(f);
+		if (may_end || !ends_streams(f)) each(f);
 	}
 }
 
@@ -213,6 +231,7 @@ static void sweep(enum phase p, u32 context) {
 	int stream = context != root;
 	if (!stream && rounds[p]++ >= 3) return;
 	if (stream) keep(0, 0), keep(1, 2);
+	may_end = wild && (!stream || ends[context % 256] == p + 1 || (p == CREATE && context % 16 == 0));
 	all_functions();
 	// The same from another context: a stream's from the plugin's, the plugin's from a stream's that lives or has gone.
 	u32 other = stream ? root : wild ? live : dead;
@@ -228,6 +247,15 @@ static void sweep(enum phase p, u32 context) {
 	add(&t, phases[p]);
 	count(&t, calls);
 	if (violations) __builtin_trap();
+}
+
+// note_end remembers in which phase the request wants to be ended: its header ends is the phase's name.
+static void note_end(u32 context) {
+	u32 at = 0, n = 0;
+	ends[context % sizeof ends] = 0;
+	if (proxy_get_header_map_value(0, STR("ends"), AT(&at), AT(&n)) != 0) return;
+	for (u32 p = 0; p < PHASES; p++)
+		if (same((const char *)(uintptr_t)at, n, phases[p])) ends[context % 256] = (unsigned char)(p + 1);
 }
 
 // pauses_here says whether the request wants to be held in this phase: its header hold is the phase's name.
@@ -269,6 +297,7 @@ EXPORT(proxy_on_configure) u32 on_configure(u32 id, u32 n) {
 #define ON(name, phase) \
 	EXPORT(name) u32 name(u32 id, u32 n, u32 last) { \
 		(void)n, (void)last; \
+		if (phase == REQUEST_HEADERS) note_end(id); \
 		u32 hold = pauses_here(id, phase); \
 		sweep(phase, id); \
 		return hold; \
@@ -298,11 +327,13 @@ EXPORT(proxy_on_tick) void on_tick(u32 id) {
 	while (pauses) {
 		own = paused[--pauses];
 		if (proxy_set_effective_context(own)) continue;
+		may_end = 1;
 		if (wild) all_functions();
 		if (proxy_continue_stream(0) || proxy_continue_stream(1)) violations++;
 	}
 	own = id;
 	proxy_set_effective_context(id);
+	if (!rounds[QUEUE_READY]) proxy_enqueue_shared_queue(queue, STR("for queue_ready")); // what sweeps put there they also took
 	if (violations) __builtin_trap();
 }
 

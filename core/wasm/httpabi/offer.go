@@ -1,0 +1,10 @@
+package httpabi
+
+import (
+	"slices"
+
+	"github.com/weirproxy/weir/core/wasm"
+)
+
+// Offered lists what guests may import, for who tells of it. The functions in it work on a filter's instances only.
+func Offered() []wasm.HostFunc { return slices.Clone(functions) }
