@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
 // setupScript gives every script two certificates with their keys, modules, and an address that is taken.
@@ -32,6 +34,9 @@ func setupScript(e *testscript.Env) error {
 		return err
 	}
 	e.Values[serverKey{}] = httptest.NewUnstartedServer(nil)
+	if err := os.WriteFile(filepath.Join(e.WorkDir, "pass.wasm"), passGuest(), 0o600); err != nil {
+		return err
+	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -39,6 +44,16 @@ func setupScript(e *testscript.Env) error {
 	e.Defer(func() { taken.Close() })
 	e.Vars = append(e.Vars, "TAKEN="+taken.Addr().String())
 	return nil
+}
+
+// passGuest is a filter of the http-wasm ABI that lets everything pass.
+func passGuest() []byte {
+	var m asm.Module
+	m.Memory(1, 1)
+	m.Export("memory", 2, 0)
+	m.Export("handle_request", 0, m.Func(nil, asm.T(asm.I64), nil, asm.Const64(1)))
+	m.Export("handle_response", 0, m.Func(asm.T(asm.I32, asm.I32), nil, nil))
+	return m.Bytes()
 }
 
 func writePair(dir, name string) error {
