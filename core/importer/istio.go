@@ -22,7 +22,7 @@ var phases = map[string]struct {
 	"AUTHN": {0, "edge"}, "AUTHZ": {1, "identity"}, "STATS": {2, ""}, "UNSPECIFIED_PHASE": {3, ""}, "": {3, ""},
 }
 
-// wasmPlugin reads a WasmPlugin of extensions.istio.io.
+// wasmPlugin reads a WasmPlugin of extensions.istio.io, or that of extensions.higress.io, which has rules by route beside.
 func (e *envoy) wasmPlugin(o *object) {
 	meta, s := o.object("metadata"), o.object("spec")
 	o.ignore("apiVersion", "status")
@@ -41,10 +41,12 @@ func (e *envoy) wasmPlugin(o *object) {
 		e.wants(s.get("phase"), "AUTHN, AUTHZ, STATS or UNSPECIFIED_PHASE")
 	}
 	p.phase, f.slot = phase.order, phase.slot
-	if c := s.get("pluginConfig"); c.Kind() != config.ForeignAbsent && c.Kind() != config.ForeignNull {
-		s.object("pluginConfig") // of keys and values
-		f.config = treeOf(c)
+	for _, k := range []string{"pluginConfig", "defaultConfig"} { // the other one is Higress's
+		if c := s.object(k); c.v.Kind() == config.ForeignObject {
+			f.config = treeOf(c.v)
+		}
 	}
+	s.lost("matchRules", "weir configures a filter for a route alone there: wasm: [{filter: "+f.name+", config: {…}}]")
 	switch policy := s.text("failStrategy"); policy {
 	case "FAIL_OPEN":
 		f.open = true
