@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,8 +19,7 @@ import (
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
-// setupScript gives every script two certificates with their keys, an empty module, one that is a filter, and an address that is
-// taken.
+// setupScript gives every script two certificates with their keys, modules, and an address that is taken.
 func setupScript(e *testscript.Env) error {
 	for _, name := range []string{"a", "b"} {
 		if err := writePair(e.WorkDir, name); err != nil {
@@ -30,6 +30,10 @@ func setupScript(e *testscript.Env) error {
 	if err := os.WriteFile(filepath.Join(e.WorkDir, "empty.wasm"), []byte("\x00asm\x01\x00\x00\x00"), 0o600); err != nil {
 		return err
 	}
+	if err := writeModules(e.WorkDir); err != nil {
+		return err
+	}
+	e.Values[serverKey{}] = httptest.NewUnstartedServer(nil)
 	if err := os.WriteFile(filepath.Join(e.WorkDir, "pass.wasm"), passGuest(), 0o600); err != nil {
 		return err
 	}

@@ -36,6 +36,8 @@ type Options struct {
 	Kinds []filter.Kind
 	// Filters lists those that are loaded, for the admin side; nil: there is nothing to list.
 	Filters func() []filter.Status
+	// Figures appends metrics that filters count, as whole families of Prometheus text; nil: there are none.
+	Figures func(dst []byte) []byte
 	Build   observe.Build
 	// Sockets are those that the process was given; nil is none.
 	Sockets *socket.Set
@@ -89,6 +91,9 @@ func Start(o Options) (_ *Node, err error) {
 	}
 	if n.shared, err = newShared(o.Build, observe.NewLog(zerolog.DebugLevel, n.stderr).Hook(&n.level), false); err != nil {
 		return nil, err
+	}
+	if o.Figures != nil {
+		n.shared.Metrics.Also(o.Figures)
 	}
 	p, access, err := n.build(spec)
 	if err != nil {

@@ -108,6 +108,14 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// What is counted elsewhere stands in the text, between our own metrics and those of the process.
+func TestAlso(t *testing.T) {
+	m := NewMetrics(Build{})
+	m.Also(func(dst []byte) []byte { return append(dst, "# HELP one One.\n# TYPE one counter\none 1\n"...) })
+	m.Also(func(dst []byte) []byte { return append(dst, "# HELP two Two.\n# TYPE two gauge\ntwo{a=\"b\"} 2\n"...) })
+	expect(t, page(t, m), map[string]float64{"one": 1, `two{a="b"}`: 2, "weir_config_last_reload_successful": 1})
+}
+
 func TestReload(t *testing.T) {
 	m := NewMetrics(Build{})
 	began := page(t, m).Samples["weir_config_last_reload_success_timestamp_seconds"]

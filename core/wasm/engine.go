@@ -8,7 +8,6 @@ package wasm
 import (
 	"context"
 	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -28,12 +27,16 @@ type Options struct {
 	CacheDir string
 	// Rate is the fuel a core burns in a microsecond. Zero: measured by OpenEngine, which takes up to 20 ms.
 	Rate int64
+	// Unmetered runs guests without metering their CPU and their stack. It is for measuring what that costs, and for
+	// nothing else: a guest may hang the process, budgets mean nothing and Instance.CPU stays 0.
+	Unmetered bool
 }
 
 // Engine loads modules. One serves a process. Its methods may be called concurrently.
 type Engine struct {
 	cacheDir string
 	rate     int64
+	plain    bool          // Options.Unmetered
 	compile  chan struct{} // one compilation at a time, so that a reload leaves cores to traffic
 
 	mu     sync.Mutex
@@ -43,7 +46,7 @@ type Engine struct {
 
 // OpenEngine makes an engine and, unless Options.Rate is given, measures how fast this machine burns fuel.
 func OpenEngine(o Options) (*Engine, error) {
-	e := &Engine{cacheDir: o.CacheDir, rate: o.Rate, compile: make(chan struct{}, 1), codes: map[codeKey]*code{}}
+	e := &Engine{cacheDir: o.CacheDir, rate: o.Rate, plain: o.Unmetered, compile: make(chan struct{}, 1), codes: map[codeKey]*code{}}
 	if e.cacheDir != "" {
 		c, err := wazero.NewCompilationCacheWithDir(e.cacheDir)
 		if err != nil {
@@ -80,11 +83,12 @@ func (e *Engine) Close() error {
 var errClosed = errors.New("closed")
 
 // codeKey is all that the compiled form of a module depends on. Host functions are compared by the identity of the
-// slice that lists them.
+// slice that lists them, and ModuleOptions.Missing by whether there is one.
 type codeKey struct {
-	hash  [sha256.Size]byte
-	hosts *HostFunc
-	n     int
+	hash    [sha256.Size]byte
+	hosts   *HostFunc
+	n       int
+	missing bool
 }
 
 // code is a compiled module with the runtime it lives in. It is counted: by the Modules loaded from it and by their
@@ -97,6 +101,7 @@ type code struct {
 	cache    wazero.CompilationCache
 	compiled wazero.CompiledModule
 	info     meter.Info
+	links    []Link
 	memory   uint64 // cap in bytes
 	stack    int64
 }
@@ -104,15 +109,8 @@ type code struct {
 func keyOf(b []byte, o *ModuleOptions) codeKey {
 	h := sha256.New()
 	h.Write(b)
-	var n [16 * 8]byte
-	l := &o.Limits
-	for i, v := range []uint64{meter.Version, o.Memory, uint64(o.Stack), uint64(l.Module), uint64(l.Functions),
-		uint64(l.Body), uint64(l.Locals), uint64(l.Joins), uint64(l.Types), uint64(l.Imports), uint64(l.Exports), uint64(l.Globals),
-		uint64(l.Segments), uint64(l.Tables), uint64(l.TableEntries)} {
-		binary.LittleEndian.PutUint64(n[8*i:], v)
-	}
-	h.Write(n[:])
-	k := codeKey{hosts: unsafe.SliceData(o.Host), n: len(o.Host)}
+	fmt.Fprint(h, " ", meter.Version, o.Memory, o.Stack, o.Limits)
+	k := codeKey{hosts: unsafe.SliceData(o.Host), n: len(o.Host), missing: o.Missing != nil}
 	h.Sum(k.hash[:0])
 	return k
 }
@@ -160,22 +158,23 @@ func (e *Engine) build(b []byte, key codeKey, o *ModuleOptions) (*code, error) {
 	// One page over the cap: so it is the allocator, which takes note, that refuses what is too much.
 	limits.MemoryMax = min(limits.MemoryPages+1, 1<<16)
 	limits.Stack = o.Stack
+	limits.Unmetered = e.plain
 	out, info, err := meter.Rewrite(b, limits)
 	if err != nil {
 		return nil, err
 	}
-	hosts, err := link(info.Imports, o.Host)
-	if err != nil {
+	l := linker{hosts: o.Host, missing: o.Missing}
+	if err = l.link(info.Imports); err != nil {
 		return nil, err
 	}
-	c := &code{e: e, key: key, refs: 1, info: info, memory: o.Memory, stack: o.Stack}
+	c := &code{e: e, key: key, refs: 1, info: info, links: l.links, memory: o.Memory, stack: o.Stack}
 	if e.cacheDir != "" {
 		// A cache that cannot be read must not keep a good module from loading: once more without.
-		if err = c.open(out, hosts, e.cacheDir, limits.MemoryMax); err == nil {
+		if err = c.open(out, l.picked, e.cacheDir, limits.MemoryMax); err == nil {
 			return c, nil
 		}
 	}
-	if err = c.open(out, hosts, "", limits.MemoryMax); err != nil {
+	if err = c.open(out, l.picked, "", limits.MemoryMax); err != nil {
 		return nil, err
 	}
 	return c, nil

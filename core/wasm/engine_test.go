@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"runtime/debug"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func TestTraps(t *testing.T) {
+func traps(t *testing.T) {
 	boom := errors.New("boom")
 	hosts := []HostFunc{
 		hostFunc("boom", func(*Instance) { panic(boom) }),
@@ -79,9 +78,9 @@ func TestTraps(t *testing.T) {
 	}
 }
 
-// TestDeepRecursionTakesLittleStack measures what the engine allocates for stacks, by frames that keep values in locals,
+// deepRecursion measures what the engine allocates for stacks, by frames that keep values in locals,
 // on the operand stack and across many calls.
-func TestDeepRecursionTakesLittleStack(t *testing.T) {
+func deepRecursion(t *testing.T) {
 	var m asm.Module
 	self := m.Next()
 	m.Export("thin", 0, m.Func(nil, nil, nil, asm.Call(self)))
@@ -130,7 +129,7 @@ func TestDeepRecursionTakesLittleStack(t *testing.T) {
 	}
 }
 
-func TestLinkErrors(t *testing.T) {
+func linkErrors(t *testing.T) {
 	var m asm.Module
 	m.Import("env", "there", nil, nil)
 	m.Import("env", "other", asm.T(asm.I32), nil)
@@ -370,26 +369,6 @@ func TestLoadUnloadIsFlat(t *testing.T) {
 		in.Close()
 		m.Close()
 	}
-	measure := func() (rss, fds, maps int) {
-		// The engine unmaps code by finalizers; two collections let them run.
-		runtime.GC()
-		time.Sleep(10 * ms)
-		runtime.GC()
-		debug.FreeOSMemory()
-		s, err := os.ReadFile("/proc/self/statm")
-		if err != nil && runtime.GOOS == "linux" {
-			t.Fatal(err)
-		} else if err != nil {
-			t.Skip("needs /proc")
-		}
-		f := strings.Fields(string(s))
-		for _, c := range f[1] {
-			rss = rss*10 + int(c-'0')
-		}
-		d, _ := os.ReadDir("/proc/self/fd")
-		mm, _ := os.ReadFile("/proc/self/maps")
-		return rss * os.Getpagesize(), len(d), strings.Count(string(mm), "\n")
-	}
 	n := 200
 	if testing.Short() {
 		n = 50
@@ -397,18 +376,14 @@ func TestLoadUnloadIsFlat(t *testing.T) {
 	for range n / 2 {
 		cycle()
 	}
-	rss, fds, maps := measure()
-	for range n {
-		cycle()
-	}
-	rss2, fds2, maps2 := measure()
-	t.Logf("RSS %d → %d KiB, descriptors %d → %d, mappings %d → %d", rss>>10, rss2>>10, fds, fds2, maps, maps2)
-	if rss2 > rss+8<<20 || fds2 > fds || maps2 > maps+20 {
-		t.Error("something grows with every load")
-	}
+	staysFlat(t, func() {
+		for range n {
+			cycle()
+		}
+	})
 }
 
-func TestManyFunctionsAndLongBodies(t *testing.T) {
+func manyFunctions(t *testing.T) {
 	var long asm.Module
 	var code []byte
 	for range 60_000 {

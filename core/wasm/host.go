@@ -3,8 +3,8 @@ package wasm
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tetratelabs/wazero/api"
@@ -32,44 +32,116 @@ func FromContext(ctx context.Context) *Instance {
 // outOfFuel is the function that rewritten code calls when its fuel or its stack has run out.
 func outOfFuel(ctx context.Context, _ api.Module, _ []uint64) { FromContext(ctx).refill() }
 
-// link picks the host functions a module imports, from hosts first and from WASI then. The error names every import
-// that nobody offers and every one that is offered with another signature.
-func link(imports []meter.Func, hosts []HostFunc) ([]HostFunc, error) {
-	var picked []HostFunc
-	var problems []string
-	seen := map[[2]string]bool{}
-	for _, im := range imports {
-		h, ok := find(hosts, im)
-		if !ok {
-			h, ok = wasiFunc(im.Module, im.Name)
-		}
-		if !ok {
-			problems = append(problems, fmt.Sprintf("%s.%s is not offered", im.Module, im.Name))
-			continue
-		}
-		if !slices.Equal(h.Params, im.Params) || !slices.Equal(h.Results, im.Results) {
-			problems = append(problems, fmt.Sprintf("%s.%s has type %s, the module wants %s", im.Module, im.Name,
-				signature(h.Params, h.Results), signature(im.Params, im.Results)))
-			continue
-		}
-		if k := [2]string{im.Module, im.Name}; !seen[k] {
-			seen[k] = true
-			picked = append(picked, h)
-		}
+// How says how an import was met.
+type How uint8
+
+const (
+	Covered How = iota // by the function of that name
+	Adapted            // the name is known with another signature: by ModuleOptions.Missing
+	Stubbed            // the name is unknown: by ModuleOptions.Missing
+)
+
+func (h How) String() string {
+	switch h {
+	case Covered:
+		return "covered"
+	case Adapted:
+		return "adapted"
 	}
-	if len(problems) > 0 {
-		return nil, errors.New("link imports: " + strings.Join(problems, "; "))
-	}
-	return picked, nil
+	return "stubbed"
 }
 
-func find(hosts []HostFunc, im meter.Func) (HostFunc, bool) {
-	for _, h := range hosts {
-		if h.Name == im.Name && h.Module == im.Module {
-			return h, true
+// Link is one import of a module: a name that is imported with several signatures is several of them.
+type Link struct {
+	Module, Name string
+	How          How
+}
+
+// linker meets a module's imports.
+type linker struct {
+	hosts    []HostFunc
+	missing  func(meter.Func, *HostFunc) (HostFunc, bool)
+	picked   []HostFunc
+	links    []Link
+	problems []string
+}
+
+// link picks the host functions a module imports, each under the name it has in the rewritten module. The error names
+// every import that nobody offers and every one that is offered with another signature.
+func (l *linker) link(imports []meter.Func) error {
+	seen := map[[2]string]bool{}
+	for i := range imports {
+		im := &imports[i]
+		k := [2]string{im.Module, im.As}
+		if seen[k] {
+			continue
+		}
+		seen[k] = true
+		h, how, ok := l.pick(im)
+		if !ok {
+			continue
+		}
+		h.Module, h.Name, h.Params, h.Results = im.Module, im.As, im.Params, im.Results
+		l.picked = append(l.picked, h)
+		l.links = append(l.links, Link{im.Module, im.Name, how})
+	}
+	if more := len(l.problems) - problemsMost; more > 0 {
+		l.problems = append(l.problems[:problemsMost], strconv.Itoa(more)+" more")
+	}
+	if len(l.problems) > 0 {
+		return errors.New("link imports: " + strings.Join(l.problems, "; "))
+	}
+	return nil
+}
+
+// problemsMost is how many imports an error names.
+const problemsMost = 20
+
+// pick finds the function for one import: the hosts' before WASI's, and Missing's if neither fits.
+func (l *linker) pick(im *meter.Func) (HostFunc, How, bool) {
+	var known *HostFunc
+	for i := range l.hosts {
+		h := &l.hosts[i]
+		if h.Name != im.Name || h.Module != im.Module {
+			continue
+		}
+		if h.fits(im) {
+			return *h, Covered, true
+		}
+		if known == nil {
+			known = h
 		}
 	}
-	return HostFunc{}, false
+	if known == nil {
+		if w, ok := wasiFunc(im.Module, im.Name); ok {
+			if w.fits(im) {
+				return w, Covered, true
+			}
+			known = &w
+		}
+	}
+	if l.missing != nil {
+		if h, ok := l.missing(*im, known); ok && h.Fn != nil {
+			if known != nil {
+				return h, Adapted, true
+			}
+			return h, Stubbed, true
+		}
+	}
+	if known == nil {
+		l.problem(im, "is not offered")
+	} else {
+		l.problem(im, "has type "+signature(known.Params, known.Results)+", the module wants "+signature(im.Params, im.Results))
+	}
+	return HostFunc{}, 0, false
+}
+
+func (l *linker) problem(im *meter.Func, text string) {
+	l.problems = append(l.problems, im.Module+"."+im.Name+" "+text)
+}
+
+func (h *HostFunc) fits(im *meter.Func) bool {
+	return slices.Equal(h.Params, im.Params) && slices.Equal(h.Results, im.Results)
 }
 
 func signature(params, results []byte) string {
@@ -79,7 +151,9 @@ func signature(params, results []byte) string {
 func typeNames(ts []byte) string {
 	names := make([]string, len(ts))
 	for i, t := range ts {
-		names[i] = api.ValueTypeName(t)
+		if names[i] = api.ValueTypeName(t); t == 0x7b {
+			names[i] = "v128"
+		}
 	}
 	return strings.Join(names, ",")
 }

@@ -27,7 +27,7 @@ func spent(fn func()) time.Duration {
 // garbage.
 const stopSlack = 3 * ms
 
-func TestHostileCallsStopAtBudget(t *testing.T) {
+func hostileCalls(t *testing.T) {
 	runs := 100
 	if testing.Short() {
 		runs = 10

@@ -13,11 +13,17 @@ type ModuleOptions struct {
 	Memory uint64        // cap of linear memory in bytes, rounded down to pages; default 64 MiB
 	Stack  int64         // cap of the native stack of nested calls, estimated from above; default 8 MiB
 	Start  time.Duration // CPU budget of the start section, _initialize and _start together; default 1 s
-	Limits meter.Options // further caps; MemoryPages, MemoryMax and Stack in it are not used
+	Limits meter.Options // further caps; MemoryPages, MemoryMax, Stack and Unmetered in it are not used
 
 	// Host lists the functions offered besides WASI, which they take precedence over. Loads share compiled code only if
 	// they pass the same slice.
 	Host []HostFunc
+
+	// Missing gives a function for an import that neither Host nor WASI offers (known is nil), or that they offer with
+	// another signature (known is the real one): then its Fn is linked, with the signature the module wants. False, like
+	// a nil Missing, is an error of Load. Since loads share compiled code by Host alone, it must answer the same for
+	// every load with the same slice; and Fn must find what it works on with FromContext, not in a closure over one load.
+	Missing func(im meter.Func, known *HostFunc) (HostFunc, bool)
 
 	Env  []string // the guest's environment, KEY=VALUE
 	Args []string // its arguments, its own name first
@@ -58,6 +64,9 @@ func (m *Module) Name() string { return m.o.Name }
 
 // Info describes the module: what it imports and exports and how large its memory is.
 func (m *Module) Info() meter.Info { return m.code.info }
+
+// Links says how each import was met, in the order in which the module names them. The slice must not be changed.
+func (m *Module) Links() []Link { return m.code.links }
 
 // Exports reports whether the module exports a function of that name.
 func (m *Module) Exports(name string) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"sync"
@@ -19,6 +20,7 @@ type StockOptions struct {
 	Min      int           // instances made by OpenStock and kept when idle; default 1
 	Max      int           // instances at once; default 4 × GOMAXPROCS
 	Uses     int           // calls after which an instance is replaced; default 10,000
+	Age      time.Duration // time after which a returned instance is replaced, up to an eighth earlier; default 10 minutes
 	Memory   uint64        // bytes of linear memory above which a returned instance is replaced; default three quarters of the module's cap
 	TTL      time.Duration // idle time after which an instance above Min is closed; default 1 minute
 	Retry    time.Duration // first pause after a failed instantiation; default 1 s
@@ -32,6 +34,7 @@ func (o *StockOptions) setDefaults(m *Module) {
 	o.Max = max(o.Max, 1)
 	o.Min = min(o.Min, o.Max)
 	pick(&o.Uses, 10_000)
+	pick(&o.Age, 10*time.Minute)
 	pick(&o.Memory, m.code.memory/4*3)
 	pick(&o.TTL, time.Minute)
 	pick(&o.Retry, time.Second)
@@ -100,11 +103,18 @@ func OpenStock(ctx context.Context, m *Module, o StockOptions) (*Stock, error) {
 			return nil, err
 		}
 		s.live++
+		s.limit(in)
 		s.idle = append(s.idle, idleInstance{in, time.Now()})
 		s.nLive.Add(1)
 		s.nMade.Add(1)
 	}
 	return s, nil
+}
+
+// limit sets when an instance is old. Those made together do not grow old together, or a node's filters would all start
+// anew at one time.
+func (s *Stock) limit(in *Instance) {
+	in.until = time.Now().Add(s.o.Age - rand.N(s.o.Age/8+1))
 }
 
 // Stats reads the counters.
@@ -163,6 +173,7 @@ func (s *Stock) make(ctx context.Context) (*Instance, error) {
 	in, err := s.m.Instantiate(ctx, s.o.Instance)
 	s.mu.Lock()
 	if err == nil {
+		s.limit(in)
 		s.pause, s.retryAt, s.lastErr = 0, time.Time{}, nil
 		s.mu.Unlock()
 		s.nLive.Add(1)
@@ -202,9 +213,11 @@ func (s *Stock) checkDrained() {
 	}
 }
 
-// Put gives an instance back. What has trapped, has grown too large or has served long enough is closed instead.
+// Put gives an instance back. What has trapped, has grown too large or has served long enough, by calls or by time, is
+// closed instead.
 func (s *Stock) Put(in *Instance) {
-	worn := in.uses >= s.o.Uses || in.mem.Size() > s.o.Memory
+	now := time.Now()
+	worn := in.uses >= s.o.Uses || in.mem.Size() > s.o.Memory || now.After(in.until)
 	if in.trap != nil || in.level > 0 {
 		s.Discard(in)
 		return
@@ -223,7 +236,7 @@ func (s *Stock) Put(in *Instance) {
 		s.nUse.Add(-1)
 		return
 	}
-	s.idle = append(s.idle, idleInstance{in, time.Now()})
+	s.idle = append(s.idle, idleInstance{in, now})
 	if len(s.idle) > s.o.Min && s.trimmer == nil {
 		s.trims.Add(1)
 		s.trimmer = time.AfterFunc(s.o.TTL, s.trim)

@@ -137,6 +137,45 @@ func TestStockRecycles(t *testing.T) {
 	s.Close(nocontext)
 }
 
+// TestStockRecyclesByAge: an instance older than Age is replaced when it comes back, and not before; and instances made
+// together get ages that differ.
+func TestStockRecyclesByAge(t *testing.T) {
+	const age = time.Hour
+	begin := time.Now()
+	s := openStock(t, load(t, hostile(), ModuleOptions{}), StockOptions{Min: 16, Max: 17, Age: age})
+	ages := map[time.Time]bool{}
+	var lent []*Instance
+	for range 17 {
+		in := get(t, s)
+		if in.until.Before(begin.Add(age/8*7)) || in.until.After(time.Now().Add(age)) {
+			t.Errorf("old in %v", time.Until(in.until))
+		}
+		ages[in.until] = true
+		lent = append(lent, in)
+	}
+	if len(ages) < 10 {
+		t.Errorf("%d ages of 17", len(ages))
+	}
+	for _, in := range lent {
+		s.Put(in)
+	}
+	old := get(t, s)
+	old.until = time.Now().Add(-1)
+	s.Put(old)
+	if st := s.Stats(); st.Recycled != 1 || st.Live != 16 || !old.closed {
+		t.Errorf("%+v", st)
+	}
+	in := get(t, s)
+	if in == old {
+		t.Error("an old instance came back")
+	}
+	s.Put(in)
+	if st := s.Stats(); st.Recycled != 1 || st.Live != 16 {
+		t.Errorf("%+v", st)
+	}
+	s.Close(nocontext)
+}
+
 func TestStockTrimsIdle(t *testing.T) {
 	s := openStock(t, load(t, hostile(), ModuleOptions{}), StockOptions{Max: 4, TTL: 20 * ms})
 	var lent []*Instance

@@ -1,6 +1,7 @@
 package wasm
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -18,13 +19,28 @@ const (
 	wasiNosys   = 52
 	wasiNotsup  = 58
 	wasiIovMost = 1024
-	// wasiRandomMost is the most random bytes a call may ask for.
-	wasiRandomMost = 64 << 10
+	// wasiMost is the most random bytes a call may ask for, and the most it writes.
+	wasiMost = 64 << 10
+	// wasiLinesMost is about the most lines a call writes: each costs the log more than its bytes do.
+	wasiLinesMost = 1024
 )
 
-// wasiFunc returns a function of WASI preview 1, under its own name or the older wasi_unstable. A guest sees its
-// environment and arguments, clocks, random bytes and two log streams; all else answers an error number. It is our own
-// rather than wazero's because what a guest can make the host do must be bounded: there is no file table here to attack.
+// What host work costs, from below: a guest that makes the host work is looked at in time, and one that does so within
+// its budget never pays twice.
+const (
+	burnCall   = 20 * time.Nanosecond
+	burnClock  = 40 * time.Nanosecond
+	burnString = 20 * time.Nanosecond
+	burnLine   = 100 * time.Nanosecond
+)
+
+// wasiFunc returns a function of WASI preview 1, under its own name or the older wasi_unstable, whose functions have the
+// same types. What differs there is the order of fd_seek's origins and the layout of file attributes, which no function
+// here comes to, and the layout of subscriptions, which poll_oneoff knows.
+//
+// A guest sees its environment and arguments, clocks, random bytes and two log streams; all else answers an error number.
+// It is our own rather than wazero's because what a guest can make the host do must be bounded: there is no file table
+// here to attack, nothing sleeps, and every call's work is bounded and charged.
 func wasiFunc(module, name string) (HostFunc, bool) {
 	if module != "wasi_snapshot_preview1" && module != "wasi_unstable" {
 		return HostFunc{}, false
@@ -48,6 +64,9 @@ func wasiFunc(module, name string) (HostFunc, bool) {
 		}
 		h.Results = []api.ValueType{api.ValueTypeI32}
 		fn, errno := w.fn, w.errno
+		if name == "poll_oneoff" && module == "wasi_unstable" {
+			fn = wasiPollUnstable
+		}
 		h.Fn = func(ctx context.Context, _ api.Module, s []uint64) {
 			if fn == nil {
 				s[0] = uint64(errno)
@@ -68,6 +87,7 @@ func wasiSizes(in *Instance, list []string, s []uint64) uint32 {
 	for _, v := range list {
 		n += len(v) + 1
 	}
+	in.Burn(burnCall)
 	if !in.mem.PutUint32(uint32(s[0]), uint32(len(list))) || !in.mem.PutUint32(uint32(s[1]), uint32(n)) {
 		return wasiFault
 	}
@@ -77,6 +97,7 @@ func wasiSizes(in *Instance, list []string, s []uint64) uint32 {
 // wasiStrings writes pointers to strings and the strings, each with a NUL.
 func wasiStrings(in *Instance, list []string, s []uint64) uint32 {
 	ptr, buf := uint32(s[0]), uint32(s[1])
+	in.Burn(time.Duration(len(list)) * burnString)
 	for _, v := range list {
 		v += "\x00"
 		if !in.mem.PutUint32(ptr, buf) || !in.mem.WriteString(buf, v) {
@@ -92,6 +113,7 @@ var processStart = time.Now()
 
 func wasiClock(in *Instance, s []uint64) uint32 {
 	var ns int64
+	in.Burn(burnClock)
 	switch uint32(s[0]) {
 	case 0:
 		ns = time.Now().UnixNano()
@@ -117,13 +139,14 @@ func wasiClockRes(in *Instance, s []uint64) uint32 {
 }
 
 func wasiRandom(in *Instance, s []uint64) uint32 {
-	if uint32(s[1]) > wasiRandomMost {
+	if uint32(s[1]) > wasiMost {
 		return wasiInval
 	}
 	p, ok := in.mem.Read(uint32(s[0]), uint32(s[1]))
 	if !ok {
 		return wasiFault
 	}
+	in.Burn(burnCall + time.Duration(len(p))/2)
 	_, _ = rand.Read(p)
 	return 0
 }
@@ -140,28 +163,39 @@ func wasiWrite(in *Instance, s []uint64) uint32 {
 	if !ok {
 		return wasiFault
 	}
-	var done uint32
+	var done, lines int
 	for ; len(list) > 0; list = list[8:] {
 		p, ok := in.mem.Read(binary.LittleEndian.Uint32(list), binary.LittleEndian.Uint32(list[4:]))
 		if !ok {
 			return wasiFault
 		}
-		// A write may be short: what is over 64 KiB comes with the guest's next call, and is charged with it.
-		room := wasiRandomMost - done
-		short := uint32(len(p)) > room
-		if short {
-			p = p[:room]
-		}
+		// A write may be short: what is over comes with the guest's next call.
+		whole := len(p)
+		p, n := firstLines(p[:min(len(p), wasiMost-done)], wasiLinesMost-lines)
 		in.log[fd-1].write(in.m.o.Log, int(fd), p)
-		done += uint32(len(p))
-		if short {
+		done, lines = done+len(p), lines+n
+		if len(p) < whole {
 			break
 		}
 	}
-	if !in.mem.PutUint32(uint32(s[3]), done) {
+	in.Burn(burnCall + time.Duration(lines)*burnLine + time.Duration(done)/8)
+	if !in.mem.PutUint32(uint32(s[3]), uint32(done)) {
 		return wasiFault
 	}
 	return 0
+}
+
+// firstLines is p up to its newline number most, and how many there are.
+func firstLines(p []byte, most int) ([]byte, int) {
+	end, n := 0, 0
+	for ; n < most; n++ {
+		i := bytes.IndexByte(p[end:], '\n')
+		if i < 0 {
+			return p, n
+		}
+		end += i + 1
+	}
+	return p[:end], n
 }
 
 // wasiFdstat says character device for the three standard streams.
@@ -182,15 +216,6 @@ func wasiFdstat(in *Instance, s []uint64) uint32 {
 func wasiStd(in *Instance, s []uint64) uint32 {
 	if uint32(s[0]) > 2 {
 		return wasiBadf
-	}
-	return 0
-}
-
-// wasiPoll answers at once that nothing happened: the Go runtime asks when idle and dies of an error, and waiting would
-// hold the instance.
-func wasiPoll(in *Instance, s []uint64) uint32 {
-	if !in.mem.PutUint32(uint32(s[3]), 0) {
-		return wasiFault
 	}
 	return 0
 }

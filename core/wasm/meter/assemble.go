@@ -1,6 +1,9 @@
 package meter
 
-import "strconv"
+import (
+	"strconv"
+	"unicode/utf8"
+)
 
 // assemble writes all sections of the rewritten module.
 func (w *rewriter) assemble() []byte {
@@ -59,7 +62,9 @@ func (w *rewriter) typeSection(out *code) {
 func (w *rewriter) importSection(out *code) {
 	s := &code{}
 	s.u32(uint32(len(w.m.importTypes) + 1))
-	s.b = append(s.b, w.m.b[w.m.importBody.start:w.m.importBody.end]...)
+	for i, im := range w.m.imports {
+		s.name(im.Module).name(im.As).op(0).u32(w.m.importTypes[i])
+	}
 	s.name(ImportModule).name(ImportName).op(0).u32(w.typeIndex(funcType{}))
 	out.section(secImport, s)
 }
@@ -157,7 +162,7 @@ func (w *rewriter) nameSection(out *code) {
 		sub := &code{}
 		n := &cursor{b: content, end: len(content)}
 		if id == 0 {
-			sub.name(n.name())
+			sub.name(label(n.name()))
 		} else {
 			w.functionNames(n, sub)
 		}
@@ -171,6 +176,18 @@ func (w *rewriter) nameSection(out *code) {
 	}
 }
 
+// label is a name short enough for a log.
+func label(s string) string {
+	if len(s) <= labelMost {
+		return s
+	}
+	n := labelMost
+	for !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}
+
 func (w *rewriter) functionNames(n *cursor, sub *code) {
 	count := n.count("names", w.m.funcCount())
 	sub.u32(uint32(count))
@@ -182,7 +199,7 @@ func (w *rewriter) functionNames(n *cursor, sub *code) {
 			n.fail(at, "names out of order")
 		}
 		last = int(f)
-		sub.u32(w.m.shifted(f, 1)).name(n.name())
+		sub.u32(w.m.shifted(f, 1)).name(label(n.name()))
 	}
 }
 

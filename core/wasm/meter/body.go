@@ -41,7 +41,7 @@ type body struct {
 	charges []charge
 	edits   []instr // instructions to be replaced, in order
 	calls   bool
-	joins   int64 // places where control flow comes together
+	effort  effort
 	frame   int64 // estimate of the native frame in bytes
 }
 
@@ -64,6 +64,8 @@ type scan struct {
 func scanBody(c *cursor, m *decoded, locals int, t funcType) (body, *Error) {
 	sc := &scan{c: c, s: scope{m: m, locals: locals}, live: true}
 	sc.slots.locals = int64(locals)
+	sc.body.effort.locals = int64(locals)
+	sc.s.frames = &sc.frames
 	sc.frames = append(sc.frames, frame{op: opBlock, live: true, push: int32(len(t.results))})
 	sc.point(c.pos)
 	var in instr
@@ -82,6 +84,10 @@ func scanBody(c *cursor, m *decoded, locals int, t funcType) (body, *Error) {
 		return body{}, c.err
 	}
 	b := sc.body
+	for range b.charges {
+		b.effort.block(0)
+		b.effort.block(0)
+	}
 	sort.SliceStable(b.charges, func(i, j int) bool { return b.charges[i].at < b.charges[j].at })
 	b.frame = sc.slots.bytes()
 	return b, nil
@@ -129,6 +135,7 @@ func (sc *scan) step(in *instr) {
 	if sc.live {
 		sc.segCost += in.cost()
 	}
+	sc.body.effort.instr(in, sc.height)
 	top := &sc.frames[len(sc.frames)-1]
 	switch in.op {
 	case opBlock, opLoop, opIf:
@@ -237,7 +244,7 @@ func (sc *scan) shut(in *instr, top *frame) {
 	f := *top
 	sc.frames = sc.frames[:len(sc.frames)-1]
 	sc.slots.merge(f.sets)
-	sc.body.joins++
+	sc.body.effort.block(sc.height)
 	if len(sc.frames) == 0 {
 		return
 	}

@@ -137,6 +137,17 @@ func (c *cursor) name() string {
 	return string(b)
 }
 
+// shortName reads a name of at most nameMost bytes.
+func (c *cursor) shortName() string {
+	at := c.pos
+	n := c.u32()
+	if c.err == nil && n > nameMost {
+		c.fail(at, "name of %d bytes, at most %d allowed", n, nameMost)
+	}
+	c.pos = at
+	return c.name()
+}
+
 const (
 	typeI32  = 0x7f
 	typeI64  = 0x7e

@@ -49,13 +49,15 @@ func (c *cursor) elem(m *decoded, o *Options, dst *code, shift uint32) segment {
 	n := c.count("elements", int(o.TableEntries))
 	if dst != nil {
 		dst.u32(uint32(n))
+	} else if m.elements += n; m.elements > o.Elements {
+		c.fail(at, "element segments have more than %d entries together", o.Elements)
 	}
 	for i := 0; i < n && c.err == nil; i++ {
 		if exprs {
 			c.constExpr(m, m.globals, dst, shift)
 			continue
 		}
-		f := c.index("function", m.funcCount())
+		f := c.declare(m)
 		if dst != nil {
 			dst.u32(m.shifted(f, shift))
 		}
@@ -99,7 +101,7 @@ func (c *cursor) constExpr(m *decoded, globals int, dst *code, shift uint32) {
 		case 0xd0:
 			c.refType()
 		case opRefFunc:
-			f := c.index("function", m.funcCount())
+			f := c.declare(m)
 			if dst != nil {
 				dst.b = append(dst.b, c.b[start:at]...)
 				dst.op(opRefFunc).u32(m.shifted(f, shift))

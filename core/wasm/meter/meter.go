@@ -9,7 +9,7 @@ import "fmt"
 
 // Version names the shape of the output. It is part of every compile-cache key and rises with every change that alters
 // a rewritten module.
-const Version = 1
+const Version = 2
 
 // ImportModule and ImportName name the one function a rewritten module imports beyond its own: of type () → (), called
 // when Info.Fuel or Info.Depth has fallen below zero. It either raises the fuel to zero or more and returns, or panics.
@@ -27,17 +27,24 @@ type Options struct {
 	Functions    int    // functions, imported ones included; default 65,536
 	Body         int    // bytes of one function body; default 1 MiB
 	Locals       int    // parameters and locals of one function; default 10,000
-	Joins        int64  // joins of control flow times locals, of one function; eight times that for all; default 2 Mi
+	Blocks       int    // basic blocks of one function; default 16,384
+	Effort       int64  // estimate of what compiling one function takes; 64 times that for all; default 2 Mi
 	Types        int    // function types; default 16,384
+	Values       int    // parameters and results of all types together; default 131,072
 	Imports      int    // imports; default 1,024
 	Exports      int    // exports; default 65,536
 	Globals      int    // globals; default 4,096
 	Segments     int    // data segments, and element segments, each; default 65,536
+	Elements     int    // entries of all element segments together; default 262,144
 	Tables       int    // tables; default 4
 	TableEntries uint32 // entries of one table, now and after growing; default 65,536
 	MemoryPages  uint32 // pages of the memory at first; default 1,024 (64 MiB)
 	MemoryMax    uint32 // pages of the memory after growing; default MemoryPages
 	Stack        int64  // bytes of native stack that nested calls may take, estimated from above; default 8 MiB
+
+	// Unmetered leaves out all that costs anything at run time: fuel, stack, steps. It is for measuring what they cost; such
+	// a guest can hang the process.
+	Unmetered bool
 }
 
 func (o Options) withDefaults() Options {
@@ -45,14 +52,17 @@ func (o Options) withDefaults() Options {
 	def(&o.Functions, 1<<16)
 	def(&o.Body, 1<<20)
 	def(&o.Locals, 10_000)
-	// A compiler to static single assignment may look at every local at every join: 94 KB of code with 16 Mi of them
-	// took wazero 41 s and 3.6 GB. All of a stock Go guest has 0.5 Mi.
-	def(&o.Joins, 2<<20)
+	// Measured on wazero 1.12, before these two: 80 KB of loops in loops took it 57 s, 180 KB with ten thousand operands
+	// over ten thousand blocks 36 s and 4.6 GB. The largest function of stock Go has 3,367 blocks and an effort of 0.1 Mi.
+	def(&o.Blocks, 1<<14)
+	def(&o.Effort, 2<<20)
 	def(&o.Types, 1<<14)
+	def(&o.Values, 1<<17)
 	def(&o.Imports, 1<<10)
 	def(&o.Exports, 1<<16)
 	def(&o.Globals, 1<<12)
 	def(&o.Segments, 1<<16)
+	def(&o.Elements, 1<<18)
 	def(&o.Tables, 4)
 	def(&o.TableEntries, 1<<16)
 	def(&o.MemoryPages, 1<<10)
@@ -72,6 +82,7 @@ func def[T int | int64 | uint32](v *T, d T) {
 type Func struct {
 	Module  string // empty for an export
 	Name    string
+	As      string // of an import: its name in the rewritten module
 	Params  []byte
 	Results []byte
 }
@@ -85,7 +96,9 @@ type Info struct {
 
 	MinPages, MaxPages uint32 // of the memory, as rewritten
 
-	Imports []Func // what the module imported before the rewriting
+	// Imports is what the module imported before the rewriting. An engine binds imports by name alone, so one whose name
+	// stood before with another type gets a name of its own in As.
+	Imports []Func
 	Exports []Func // the functions it exports, Start not among them
 
 	MaxFrame int64 // the largest frame estimate of a function, in bytes

@@ -3,6 +3,7 @@ package meter
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 )
 
 const (
@@ -24,6 +25,18 @@ const (
 // order gives each section id its place; the data count stands before the code.
 var order = [...]int{secType: 1, secImport: 2, secFunction: 3, secTable: 4, secMemory: 5, secGlobal: 6, secExport: 7,
 	secStart: 8, secElement: 9, secDataCount: 10, secCode: 11, secData: 12}
+
+var sectionNames = [...]string{"custom", "type", "import", "function", "table", "memory", "global", "export", "start",
+	"element", "code", "data", "data count"}
+
+const (
+	// arityMost caps the parameters, and the results, of one function type.
+	arityMost = 1000
+	// nameMost is the longest name of an import or export in bytes; it may come to be part of an error.
+	nameMost = 4096
+	// labelMost is the most of a function's name that is kept for stack traces.
+	labelMost = 256
+)
 
 type funcType struct{ params, results []byte }
 
@@ -59,7 +72,6 @@ type decoded struct {
 	typeBody    span // of the type section, after its count
 	imports     []Func
 	importTypes []uint32
-	importBody  span
 	funcs       []uint32 // type of each defined function
 	tables      []table
 	memory      *limits
@@ -70,12 +82,14 @@ type decoded struct {
 	hasStart    bool
 	elems       []segment
 	elemItems   []span // each element segment whole
+	elements    int
 	code        []span // each body without its size
 	datas       []segment
 	dataBody    []byte // the whole section's content
 	hasCount    bool
 	count       uint32
-	names       []byte // content of the name section after its name, nil if absent
+	declared    map[uint32]struct{} // functions that ref.func may name: those named outside of code and start
+	names       []byte              // content of the name section after its name, nil if absent
 }
 
 // funcCount is the number of functions of the module, imported ones first.
@@ -92,7 +106,7 @@ var magic = []byte("\x00asm\x01\x00\x00\x00")
 
 func decode(b []byte, o *Options) (*decoded, error) {
 	if len(b) > o.Module {
-		return nil, &Error{Msg: "module is larger than allowed", Offset: o.Module}
+		return nil, &Error{Msg: fmt.Sprintf("module of %d bytes, at most %d allowed", len(b), o.Module), Offset: o.Module}
 	}
 	if len(b) >= 8 && bytes.Equal(b[:4], magic[:4]) && b[6] == 1 {
 		return nil, &Error{Offset: 4, Feature: "the component model", Msg: "component layer"}
@@ -100,7 +114,7 @@ func decode(b []byte, o *Options) (*decoded, error) {
 	if len(b) < 8 || !bytes.Equal(b[:8], magic) {
 		return nil, &Error{Msg: "no WebAssembly 1 header"}
 	}
-	m := &decoded{b: b}
+	m := &decoded{b: b, declared: map[uint32]struct{}{}}
 	c := &cursor{b: b, pos: 8, end: len(b)}
 	last := 0
 	for c.more() {
@@ -121,8 +135,12 @@ func decode(b []byte, o *Options) (*decoded, error) {
 				c.fail(at, "unknown section %d", id)
 				break
 			}
-			if order[id] <= last {
-				c.fail(at, "section %d out of order", id)
+			if order[id] == last {
+				c.fail(at, "%s section stands twice", sectionNames[id])
+				break
+			}
+			if order[id] < last {
+				c.fail(at, "%s section out of order", sectionNames[id])
 				break
 			}
 			last = order[id]
@@ -130,7 +148,7 @@ func decode(b []byte, o *Options) (*decoded, error) {
 		s := &cursor{b: b, pos: start, end: c.pos}
 		m.section(s, id, o)
 		if s.err == nil && s.pos != s.end {
-			s.fail(s.pos, "section %d has %d bytes left over", id, s.end-s.pos)
+			s.fail(s.pos, "%s section has %d bytes left over", sectionNames[id], s.end-s.pos)
 		}
 		c.err = s.err
 	}
@@ -197,6 +215,7 @@ func (m *decoded) section(c *cursor, id byte, o *Options) {
 
 func (m *decoded) readTypes(c *cursor, o *Options) {
 	n := c.count("types", o.Types)
+	values := 0
 	m.typeBody.start = c.pos
 	for ; n > 0 && c.err == nil; n-- {
 		at := c.pos
@@ -207,8 +226,11 @@ func (m *decoded) readTypes(c *cursor, o *Options) {
 		default:
 			c.fail(at, "unknown type form 0x%02x", form)
 		}
-		t := funcType{params: c.valTypes("parameters", o.Locals)}
-		t.results = c.valTypes("results", 1000)
+		t := funcType{params: c.valTypes("parameters", arityMost)}
+		t.results = c.valTypes("results", arityMost)
+		if values += len(t.params) + len(t.results); values > o.Values {
+			c.fail(at, "types have more than %d parameters and results together", o.Values)
+		}
 		m.types = append(m.types, t)
 	}
 	m.typeBody.end = c.pos
@@ -225,10 +247,9 @@ func (c *cursor) valTypes(what string, limit int) []byte {
 
 func (m *decoded) readImports(c *cursor, o *Options) {
 	n := c.count("imports", o.Imports)
-	m.importBody.start = c.pos
 	for ; n > 0 && c.err == nil; n-- {
 		at := c.pos
-		mod, name := c.name(), c.name()
+		mod, name := c.shortName(), c.shortName()
 		kind := c.byte()
 		if c.err != nil {
 			return
@@ -250,9 +271,35 @@ func (m *decoded) readImports(c *cursor, o *Options) {
 			return
 		}
 		m.importTypes = append(m.importTypes, t)
-		m.imports = append(m.imports, Func{mod, name, m.types[t].params, m.types[t].results})
+		m.imports = append(m.imports, Func{Module: mod, Name: name, Params: m.types[t].params, Results: m.types[t].results})
 	}
-	m.importBody.end = c.pos
+	m.renameImports()
+}
+
+// renameImports gives every import the name it has in the rewritten module. Each is hashed a few times, whatever the
+// others are called: names may be long.
+func (m *decoded) renameImports() {
+	type typed struct{ module, name, params, results string }
+	taken := map[[2]string]bool{}
+	for i := range m.imports {
+		taken[[2]string{m.imports[i].Module, m.imports[i].Name}] = true
+	}
+	as, variants := map[typed]string{}, map[[2]string]int{}
+	for i := range m.imports {
+		im := &m.imports[i]
+		key := [2]string{im.Module, im.Name}
+		t := typed{im.Module, im.Name, string(im.Params), string(im.Results)}
+		name, ok := as[t]
+		if !ok {
+			name = im.Name
+			for n := variants[key]; n > 0 && taken[[2]string{im.Module, name}]; n++ {
+				name, variants[key] = im.Name+"#"+strconv.Itoa(n), n
+			}
+			taken[[2]string{im.Module, name}], as[t] = true, name
+			variants[key]++
+		}
+		im.As = name
+	}
 }
 
 func (c *cursor) limits() limits {
@@ -338,10 +385,10 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 	seen := map[string]bool{}
 	for n := c.count("exports", o.Exports); n > 0 && c.err == nil; n-- {
 		at := c.pos
-		e := export{name: c.name(), kind: c.byte()}
+		e := export{name: c.shortName(), kind: c.byte()}
 		switch e.kind {
 		case 0:
-			e.index = c.index("function", m.funcCount())
+			e.index = c.declare(m)
 		case 1:
 			e.index = c.index("table", len(m.tables))
 		case 2:
@@ -359,6 +406,15 @@ func (m *decoded) readExports(c *cursor, o *Options) {
 		seen[e.name] = true
 		m.exports = append(m.exports, e)
 	}
+}
+
+// declare reads the index of a function that code may make references to from now on.
+func (c *cursor) declare(m *decoded) uint32 {
+	f := c.index("function", m.funcCount())
+	if c.err == nil {
+		m.declared[f] = struct{}{}
+	}
+	return f
 }
 
 func (m *decoded) memories() int {
@@ -380,7 +436,7 @@ func (m *decoded) readCode(c *cursor, o *Options) {
 		at := c.pos
 		size := c.u32()
 		if c.err == nil && uint64(size) > uint64(o.Body) {
-			c.fail(at, "function body of %d bytes, at most %d allowed", size, o.Body)
+			c.fail(at, "function %d has a body of %d bytes, at most %d allowed", len(m.importTypes)+len(m.code), size, o.Body)
 		}
 		start := c.pos
 		c.bytes(size)

@@ -57,6 +57,8 @@ type instr struct {
 	at, end   int
 	x, y      uint32
 	pop, push int32
+	labels    int32 // of a branch
+	passed    int64 // values that its labels take, together
 }
 
 // scope is what the indices of a function's instructions may reach.
@@ -64,6 +66,7 @@ type scope struct {
 	m      *decoded
 	locals int
 	depth  int // open labels, the function's own included
+	frames *[]frame
 }
 
 // next decodes one instruction with all its immediates.
@@ -100,10 +103,10 @@ func (c *cursor) plain(s *scope, in *instr) {
 			in.x = 1 // one more operand, the condition
 		}
 	case opBr, opBrIf:
-		in.x = c.index("label", s.depth)
+		in.x = c.label(s, in)
 	case opBrTable:
-		for n := c.count("labels", 1<<20); n >= 0 && c.err == nil; n-- {
-			c.index("label", s.depth)
+		for n := c.count("labels", labelsMost); n >= 0 && c.err == nil; n-- {
+			c.label(s, in)
 		}
 	case opCall:
 		in.x = c.index("function", m.funcCount())
@@ -159,9 +162,26 @@ func (c *cursor) plain(s *scope, in *instr) {
 	case opRefFunc:
 		in.x = c.index("function", m.funcCount())
 		in.push = 1
+		if _, ok := m.declared[in.x]; !ok {
+			c.fail(in.at, "reference to function %d, which nothing but code names", in.x)
+		}
 	default:
 		c.unknown(in.at, op)
 	}
+}
+
+func (c *cursor) label(s *scope, in *instr) uint32 {
+	l := c.index("label", s.depth)
+	if c.err == nil {
+		f := &(*s.frames)[s.depth-1-int(l)]
+		in.labels++
+		if f.op == opLoop {
+			in.passed += int64(f.pop)
+		} else {
+			in.passed += int64(f.push)
+		}
+	}
+	return l
 }
 
 func b2i(b bool) int32 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestRefused(t *testing.T) {
 	}{
 		{"empty", nil, meter.Options{}, "no WebAssembly 1 header"},
 		{"component", []byte("\x00asm\x0d\x00\x01\x00"), meter.Options{}, "the component model is not supported"},
-		{"too large", body(), tooLong, "larger than allowed"},
+		{"too large", body(), tooLong, "bytes, at most 10 allowed at byte 10"},
 		{"atomics", body(asm.Op(0xfe, 0x03, 0)), meter.Options{}, "threads is not supported"},
 		{"shared memory", section(5, 1, 3, 1, 1), meter.Options{}, "threads is not supported"},
 		{"memory64", section(5, 1, 4, 1), meter.Options{}, "memory64 is not supported"},
@@ -75,7 +76,7 @@ func TestRefused(t *testing.T) {
 		{"else", body(asm.Op(0x05)), meter.Options{}, "else without if"},
 		{"body left over", body(asm.Op(0x0b)), meter.Options{}, "left over"},
 		{"alignment", body(asm.Op(0x28, 0x20, 0)), meter.Options{}, "alignment"},
-		{"body too long", body(make([]byte, 100)), meter.Options{Body: 50}, "function body of"},
+		{"body too long", body(make([]byte, 100)), meter.Options{Body: 50}, "function 0 has a body of 102 bytes, at most 50 allowed at byte 34"},
 		{"table too large", func() []byte { var m asm.Module; m.Table(asm.Func, 70_000, -1); return m.Bytes() }(), meter.Options{}, "table starts with 70000"},
 		{"tables", func() []byte {
 			var m asm.Module
@@ -103,7 +104,7 @@ func TestRefused(t *testing.T) {
 			}
 			m.Func(nil, nil, locals, code)
 			return m.Bytes()
-		}(), meter.Options{}, "function too complex: 3001 joins times 1000 locals"},
+		}(), meter.Options{}, "function 0 is too complex: an effort of 3009001 to compile, at most 2097152 allowed at byte 24"},
 		{"reserved import", func() []byte {
 			var m asm.Module
 			m.Import(meter.ImportModule, meter.ImportName, nil, nil)
@@ -347,6 +348,46 @@ func TestEveryCycleCosts(t *testing.T) {
 		if n := used(); n < 5*turns {
 			t.Errorf("%s: %d fuel for %d turns", name, n, turns)
 		}
+	}
+}
+
+// TestOneNameManyTypes: an engine binds imports by name, so a name that is imported with several types becomes several
+// names, none of which the module imports for itself.
+func TestOneNameManyTypes(t *testing.T) {
+	var m asm.Module
+	long := strings.Repeat("n", 4000)
+	var params []byte
+	for i := range 1000 {
+		name := long
+		if i%3 == 1 {
+			name += "#" + strconv.Itoa(i)
+		}
+		if i%5 != 0 {
+			params = append(params, asm.I32)
+		}
+		m.Import("env", name, params, nil)
+	}
+	out, info, err := meter.Rewrite(m.Bytes(), meter.Options{Values: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := validates(context.Background(), out); err != nil {
+		t.Fatal(err)
+	}
+	type typed struct{ name, params string }
+	names, types := map[string]typed{}, map[typed]string{}
+	for _, im := range info.Imports {
+		k := typed{im.Name, string(im.Params)}
+		if old, ok := names[im.As]; ok && old != k {
+			t.Fatalf("one name for two imports")
+		}
+		if old, ok := types[k]; ok && old != im.As {
+			t.Fatalf("two names for one import")
+		}
+		names[im.As], types[k] = k, im.As
+	}
+	if len(names) < 700 {
+		t.Errorf("%d names", len(names))
 	}
 }
 

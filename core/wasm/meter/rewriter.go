@@ -16,7 +16,7 @@ type rewriter struct {
 	lens        []uint32 // their first values
 	code        [][]byte
 	maxFrame    int64
-	joins       int64
+	effort      int64
 }
 
 func (w *rewriter) fuel() uint32  { return uint32(w.m.globals) }
@@ -44,7 +44,7 @@ func (w *rewriter) bodies() error {
 	w.elemLen = w.lengths(w.m.elems, stepEntries)
 	for i, s := range w.m.code {
 		f := uint32(i + len(w.m.importTypes))
-		b, err := w.body(s, w.m.typeOf(f))
+		b, err := w.body(int(f), s, w.m.typeOf(f))
 		if err != nil {
 			return err
 		}
@@ -64,15 +64,16 @@ func (w *rewriter) lengths(segs []segment, step uint32) map[uint32]uint32 {
 	return m
 }
 
-func (w *rewriter) body(s span, t funcType) ([]byte, error) {
+func (w *rewriter) body(i int, s span, t funcType) ([]byte, error) {
 	c := &cursor{b: w.m.b, pos: s.start, end: s.end}
 	groups := c.count("groups of locals", w.o.Locals)
+	all := groups
 	mark, locals := c.pos, len(t.params)
-	for i := 0; i < groups && c.err == nil; i++ {
+	for ; groups > 0 && c.err == nil; groups-- {
 		at := c.pos
 		n := c.u32()
 		if uint64(n) > uint64(w.o.Locals) || locals+int(n) > w.o.Locals {
-			c.fail(at, "more than %d locals", w.o.Locals)
+			c.fail(at, "function %d has more than %d locals", i, w.o.Locals)
 			break
 		}
 		locals += int(n)
@@ -82,7 +83,7 @@ func (w *rewriter) body(s span, t funcType) ([]byte, error) {
 		return nil, c.err
 	}
 	out := &code{b: make([]byte, 0, (s.end-s.start)*5/4+64)}
-	out.u32(uint32(groups + 1))
+	out.u32(uint32(all + 1))
 	out.b = append(out.b, w.m.b[mark:c.pos]...)
 	out.u32(2).op(typeI64)
 	start := c.pos
@@ -91,13 +92,27 @@ func (w *rewriter) body(s span, t funcType) ([]byte, error) {
 		return nil, err
 	}
 	w.maxFrame = max(w.maxFrame, b.frame)
-	work := b.joins * int64(locals)
-	if w.joins += work; work > w.o.Joins || w.joins > 8*w.o.Joins {
-		return nil, &Error{Offset: s.start, Msg: fmt.Sprintf("function too complex: %d joins times %d locals, at most %d allowed, and 8 times that in all", b.joins, locals, w.o.Joins)}
+	if err := w.spend(i, s.start, &b.effort); err != nil {
+		return nil, err
 	}
 	f := &function{w: w, out: out, body: &b, scratch: uint32(locals), t: t}
 	f.emit(start, s.end)
 	return out.b, nil
+}
+
+// spend refuses function i if compiling it, or all so far, takes more than is allowed.
+func (w *rewriter) spend(i, at int, e *effort) error {
+	step, most := e.step(), w.o.Effort
+	w.effort += step + e.walk()
+	switch {
+	case e.blocks > int64(w.o.Blocks):
+		return &Error{Offset: at, Msg: fmt.Sprintf("function %d has %d basic blocks, at most %d allowed", i, e.blocks, w.o.Blocks)}
+	case step > most:
+		return &Error{Offset: at, Msg: fmt.Sprintf("function %d is too complex: an effort of %d to compile, at most %d allowed", i, step, most)}
+	case w.effort > effortAll*most:
+		return &Error{Offset: at, Msg: fmt.Sprintf("functions up to %d are too complex together: an effort of %d to compile, at most %d allowed", i, w.effort, effortAll*most)}
+	}
+	return nil
 }
 
 // checkNegative calls the host if the i64 local is below zero.
