@@ -24,7 +24,7 @@ func byPath(t testing.TB, answers map[string]func(u *coretest.Client)) string {
 	})
 }
 
-func path(p string) []string { return []string{":method", "GET", ":path", p, ":authority", "x"} }
+func behave(p string) []string { return []string{":method", "GET", ":path", p, ":authority", "x"} }
 
 // TestCallFails: what guests are told of upstreams that fail, are slow, or worse.
 func TestCallFails(t *testing.T) {
@@ -77,7 +77,7 @@ func TestCallFails(t *testing.T) {
 	f("/endless", 50*time.Millisecond, missed)
 	f("/", time.Hour, `1 [1 0 0] head ":status=200" body "" tail "" status 0 ""`)
 	// An answer as large as may be: the guest's allocator has no room for so much, and is told its size all the same.
-	n := c.answered(i, c.must(callRequest{to: "a", head: path("/whole")}))
+	n := c.answered(i, c.must(callRequest{to: "a", head: behave("/whole")}))
 	if n.args[1] != uint32(room) {
 		t.Error(n)
 	}
