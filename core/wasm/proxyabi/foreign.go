@@ -69,6 +69,9 @@ func callForeign(sh *shard, a []uint64) status {
 	if !ok || !good {
 		return statusInvalidMemory
 	}
+	if !sh.writable(a[4]) || !sh.writable(a[5]) {
+		return statusInvalidMemory
+	}
 	if sh.granting {
 		return statusInternalFailure
 	}
@@ -88,6 +91,12 @@ func callForeign(sh *shard, a []uint64) status {
 		return st
 	}
 	return statusNotFound
+}
+
+// writable reports whether a number can be written where a guest wants it; at 0 it wants none.
+func (sh *shard) writable(ptr uint64) bool {
+	_, ok := sh.in.Memory().Uint32(u32(ptr))
+	return ok || u32(ptr) == 0
 }
 
 // What a byte costs, at most, on the slow side. It is charged ahead, and the size of what one call works on is such that it

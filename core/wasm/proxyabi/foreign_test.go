@@ -118,8 +118,10 @@ func TestForeign(t *testing.T) {
 	if after, _ := p.sh.in.Memory().Uint32(0); after != before {
 		t.Error("something was written to address 0")
 	}
-	if st := p.call("proxy_call_foreign_function", 1<<32-1, 8, 0, 0, 0, 0); st != statusInvalidMemory {
-		t.Error(st)
+	for _, bad := range [][]uint64{{1<<32 - 1, 8, 0, 0, 0, 0}, {np, nn, 1<<32 - 1, 8, 0, 0}, {np, nn, ap, an, 1<<32 - 1, 0}, {np, nn, ap, an, 0, 1<<32 - 4 + 1}} {
+		if st := p.call("proxy_call_foreign_function", bad...); st != statusInvalidMemory {
+			t.Errorf("%v: %d", bad, st)
+		}
 	}
 }
 
