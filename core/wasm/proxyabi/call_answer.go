@@ -3,6 +3,7 @@ package proxyabi
 import (
 	"io"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/pool"
@@ -60,10 +61,14 @@ func (e *errand) fetch(m *message) error {
 	return nil
 }
 
-// reason is why the errand was cancelled, if it was: what broke is only the echo of that.
+// reason is why the errand was cancelled, if it was: what broke is only the echo of that. What breaks when its time is over
+// does so for that: the other side may know the time as well, and be the first to act.
 func (e *errand) reason(err error) error {
 	if cause := e.y.Cause(); cause != nil {
 		return cause
+	}
+	if e.due > 0 && clock.Nano() >= e.due {
+		return errCallLate
 	}
 	return err
 }

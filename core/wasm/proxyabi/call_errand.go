@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
@@ -50,6 +51,7 @@ type errand struct {
 	handle exchange.Handle
 	bell   bell
 	timer  *time.Timer // nil: it may take as long as it likes
+	due    int64       // clock.Nano when its time is over
 	held   int         // bytes of the VM's
 	headed bool        // an answer has begun
 	loose  bool        // something has panicked: who knows what still uses y
@@ -133,6 +135,7 @@ func (sh *shard) send(e *errand, kind uint32, timeout time.Duration, bytes int, 
 	}
 	if timeout > 0 {
 		handle := e.handle
+		e.due = clock.Nano() + int64(timeout)
 		e.timer = time.AfterFunc(timeout, func() { handle.Cancel(errCallLate) })
 	}
 	e.y.Await(e.bell)
