@@ -35,7 +35,6 @@ func (plainCodec) Unmarshal(data []byte, v any) error {
 type talker struct {
 	waiting, cancelled, deadlines, sent atomic.Int64
 	seen                                coretest.Buffer // metadata of its calls
-	stop                                chan struct{}
 }
 
 func (k *talker) wait(ctx context.Context) error {
