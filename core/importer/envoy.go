@@ -60,7 +60,7 @@ type envoy struct {
 // document sorts one document, or resource of a discovery service, by what it is.
 func (e *envoy) document(v config.Foreign) {
 	switch v.Kind() {
-	case config.ForeignNull:
+	case config.ForeignNull, config.ForeignAbsent:
 		return
 	case config.ForeignList:
 		for _, item := range v.Items() {

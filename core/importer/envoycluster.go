@@ -132,7 +132,7 @@ func (e *envoy) upstreamTLS(o *object, u *upstream) (scheme string) {
 		return "http"
 	}
 	name := o.text("name")
-	t, typeURL := e.typed(o.get("typed_config"))
+	t, typeURL := e.typed(o)
 	if !strings.HasSuffix(typeURL, "UpstreamTlsContext") && name != "envoy.transport_sockets.tls" {
 		if !strings.HasSuffix(name, "raw_buffer") {
 			e.lost(o.pos(), "cluster %s: transport socket %s", u.name, name)

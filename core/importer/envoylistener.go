@@ -24,7 +24,7 @@ func (e *envoy) listener(v config.Foreign) {
 	}
 	for _, f := range o.list("listener_filters") {
 		lf := e.object(f)
-		typed, typeURL := e.typed(lf.get("typed_config"))
+		typed, typeURL := e.typed(lf)
 		switch kind := filterKind(typeURL, lf.text("name")); kind {
 		case "tls_inspector", "http_inspector", "original_dst":
 		case "proxy_protocol":
@@ -59,7 +59,7 @@ func (e *envoy) chain(o *object, l *listener) (http bool) {
 	e.downstreamTLS(o.object("transport_socket"), l)
 	for _, f := range o.list("filters") {
 		n := e.object(f)
-		typed, typeURL := e.typed(n.get("typed_config"))
+		typed, typeURL := e.typed(n)
 		switch kind := filterKind(typeURL, n.text("name")); kind {
 		case "http_connection_manager":
 			http = true
@@ -80,7 +80,7 @@ func (e *envoy) downstreamTLS(o *object, l *listener) {
 		return
 	}
 	o.ignore("name")
-	t, _ := e.typed(o.get("typed_config"))
+	t, _ := e.typed(o)
 	t.ignore("@type", "require_sni", "disable_stateless_session_resumption", "full_scan_certs_on_sni_mismatch")
 	if t.boolean("require_client_certificate") {
 		e.lost(t.at("require_client_certificate"), "clients' certificates: weir has tls: {client_auth: {ca: …, mode: require}} on a listener")
@@ -138,7 +138,7 @@ func (e *envoy) manager(o *object) {
 		}
 		plugin, _ := e.httpFilter(fo)
 		if plugin == nil {
-			if _, typeURL := e.typed(fo.get("typed_config")); guards[filterKind(typeURL, name)] {
+			if _, typeURL := e.typed(fo); guards[filterKind(typeURL, name)] {
 				t.guarded = true
 				// What ran before it runs before weir's authentication.
 				for i := range t.uses {

@@ -170,8 +170,7 @@ func (e *envoy) fill(o *object, x *route, t *table) (why string) {
 func (e *envoy) perFilter(o *object, name string) map[string]bool {
 	off := map[string]bool{}
 	for _, f := range o.get("typed_per_filter_config").Fields() {
-		c, _ := e.typed(f.Value)
-		if c.boolean("disabled") {
+		if e.object(f.Value).boolean("disabled") {
 			off[f.Name] = true
 			continue
 		}

@@ -22,7 +22,7 @@ func (e *envoy) httpFilter(o *object) (*wasmFilter, bool) {
 		}
 		return e.httpFilter(e.object(ext))
 	}
-	typed, typeURL := e.typed(o.get("typed_config"))
+	typed, typeURL := e.typed(o)
 	kind := filterKind(typeURL, name)
 	if kind != "wasm" {
 		e.otherFilter(o, name, kind)
@@ -34,13 +34,13 @@ func (e *envoy) httpFilter(o *object) (*wasmFilter, bool) {
 	return f, f != nil
 }
 
-// typed gives a message with its type, unwrapped if it stands in a TypedStruct.
-func (e *envoy) typed(v config.Foreign) (o *object, typeURL string) {
-	o = e.object(v)
-	if e.typeOf(o) == "TypedStruct" {
-		return e.object(o.get("value")), o.text("type_url")
+// typed gives the message under typed_config with its type, unwrapped if it stands in a TypedStruct.
+func (e *envoy) typed(o *object) (m *object, typeURL string) {
+	m = o.object("typed_config")
+	if e.typeOf(m) == "TypedStruct" {
+		return m.object("value"), m.text("type_url")
 	}
-	return o, o.text("@type")
+	return m, m.text("@type")
 }
 
 var filterType = regexp.MustCompile(`filters?\.(?:http|network)\.([a-z0-9_]+)`)
@@ -198,7 +198,7 @@ func (e *envoy) message(o *object, key, name string) payload {
 	case "BytesValue":
 		b, err := base64.StdEncoding.DecodeString(inner.Text())
 		if err != nil {
-			e.fail(inner.Pos(), "no base64 at %s: %v", inner.Pos().Path, err)
+			e.fail(inner.Pos(), "no base64: %v", err)
 		}
 		return payload{text: string(b), kind: textPayload}
 	case "Struct":
@@ -307,39 +307,45 @@ func tagPattern(s string) (pattern, why string) {
 	if re.MaxCap() == 0 {
 		return "", "its pattern has no group: nothing would be its value"
 	}
-	if re.MaxCap() == 1 {
-		return twice(s), ""
+	if re.MaxCap() > 1 {
+		return s, ""
+	}
+	s = twice(s)
+	if re, err = syntax.Parse(s, syntax.Perl); err != nil || re.MaxCap() != 2 {
+		return "", "weir's pattern wants two groups, the second, inside of the first, is the value"
 	}
 	return s, ""
 }
 
 // twice puts the only group of a pattern into one more.
 func twice(s string) string {
-	for i := 0; i < len(s); i++ {
+	begin, depth := -1, 0
+	for i := 0; i < len(s); i = after(s, i) {
 		switch {
-		case s[i] == '\\':
-			i++
-		case s[i] == '[':
-			for i++; i < len(s) && s[i] != ']'; i++ {
-				if s[i] == '\\' {
-					i++
-				}
-			}
-		case s[i] == '(' && !strings.HasPrefix(s[i:], "(?"), strings.HasPrefix(s[i:], "(?P<"), strings.HasPrefix(s[i:], "(?<"):
-			depth := 0
-			for j := i; j < len(s); j++ {
-				switch s[j] {
-				case '\\':
-					j++
-				case '(':
-					depth++
-				case ')':
-					if depth--; depth == 0 {
-						return s[:i] + "(" + s[i:j+1] + ")" + s[j+1:]
-					}
-				}
+		case s[i] == '(' && begin >= 0:
+			depth++
+		case s[i] == '(' && (!strings.HasPrefix(s[i:], "(?") || strings.HasPrefix(s[i:], "(?P<") || strings.HasPrefix(s[i:], "(?<")):
+			begin, depth = i, 1
+		case s[i] == ')' && begin >= 0:
+			if depth--; depth == 0 {
+				return s[:begin] + "(" + s[begin:i+1] + ")" + s[i+1:]
 			}
 		}
 	}
 	return s
+}
+
+// after is behind the element of a pattern at i: a class of characters, an escaped one, or one alone.
+func after(s string, i int) int {
+	switch s[i] {
+	case '\\':
+		return i + 2
+	case '[':
+		for i++; i < len(s) && s[i] != ']'; i++ {
+			if s[i] == '\\' {
+				i++
+			}
+		}
+	}
+	return i + 1
 }

@@ -28,6 +28,11 @@ func whatever(t *testing.T, r *Result, err error) {
 	if !errors.As(err, &ps) || strings.Contains(err.Error(), "please report") || r != nil {
 		t.Fatal(err)
 	}
+	for _, p := range ps.List {
+		if p.Message != "there is nothing to import" && (p.Line < 1 || p.Column < 1) {
+			t.Fatalf("%+v", p)
+		}
+	}
 }
 
 func seeds(f *testing.F, kind string) {
@@ -46,7 +51,7 @@ func seeds(f *testing.F, kind string) {
 func FuzzEnvoy(f *testing.F) {
 	seeds(f, "envoy")
 	for _, s := range []string{
-		"static_resources: {clusters: [{name: a}, {name: a}, {name: \"\"}, {name: \"${X}\"}]}", "virtual_hosts: [{domains: []}]", "[]", "{}", "kind: List\nitems: [{kind: EnvoyFilter}]",
+		"static_resources: {clusters: [{name: a}, {name: a}, {name: \"\"}, {name: \"${X}\"}]}", "virtual_hosts: [{domains: []}]", "[]", "{}", "typed_config: {\"@type\": x.filters.http.wasm.Wasm}", "\"@type\": x.Resource", "kind: List\nitems: [{kind: EnvoyFilter}]",
 		"typed_config: {\"@type\": x.filters.http.wasm.Wasm, config: {vm_config: {code: {local: {filename: \"a\\tb\"}}, environment_variables: {key_values: {\"A=\": b}}}}}",
 	} {
 		f.Add([]byte(s))
@@ -65,7 +70,7 @@ func FuzzTraefik(f *testing.F) {
 	seeds(f, "traefik")
 	for _, s := range []string{
 		"http: {routers: {a: {rule: \"Host(`a`)\", service: a}}}", "http: {middlewares: {a: {chain: {middlewares: [a]}}}, routers: {b: {middlewares: [a], rule: \"Path(`/`)\"}}}",
-		"runtime: wasm", "entryPoints: {a: {address: x}}", "http: {services: {a: {mirroring: {service: a, mirrors: [{name: a, percent: 200}]}}}, routers: {b: {service: a, rule: \"Path(`/`)\"}}}",
+		"runtime: wasm", "kind: Middleware\napiVersion: x", "http: {middlewares: {a: }}", "entryPoints: {a: {address: x}}", "http: {services: {a: {mirroring: {service: a, mirrors: [{name: a, percent: 200}]}}}, routers: {b: {service: a, rule: \"Path(`/`)\"}}}",
 	} {
 		f.Add([]byte(s))
 	}

@@ -13,29 +13,32 @@ type object struct {
 	r    *run
 	v    config.Foreign
 	used map[string]bool
+	near config.Pos // of what it should stand in, for one that is not there
 }
 
 // object reads v, which is empty where there is nothing.
 func (r *run) object(v config.Foreign) *object {
-	o := &object{r, v, map[string]bool{}}
+	o := &object{r: r, v: v, used: map[string]bool{}}
 	switch v.Kind() {
 	case config.ForeignObject, config.ForeignAbsent, config.ForeignNull:
 	default:
 		r.wants(v, "keys and values")
-		o.v = config.Foreign{}
+		o.v, o.near = config.Foreign{}, v.Pos()
 	}
 	return o
 }
 
 func (r *run) wants(v config.Foreign, what string) {
-	path := v.Pos().Path
-	if path != "" {
-		path = " at " + path
-	}
-	r.fail(v.Pos(), "%s expected%s, not %s", what, path, v.Describe())
+	r.fail(v.Pos(), "wants %s, not %s", what, v.Describe())
 }
 
-func (o *object) pos() config.Pos { return o.v.Pos() }
+// pos is where it stands, or should.
+func (o *object) pos() config.Pos {
+	if p := o.v.Pos(); p.Line > 0 {
+		return p
+	}
+	return o.near
+}
 
 // get gives the value of a key; it may also be written in the camelCase that JSON of protocol buffers has.
 func (o *object) get(name string) config.Foreign {
@@ -60,7 +63,11 @@ func camel(name string) string {
 
 func (o *object) has(name string) bool { return o.get(name).Kind() != config.ForeignAbsent }
 
-func (o *object) object(name string) *object { return o.r.object(o.get(name)) }
+func (o *object) object(name string) *object {
+	inner := o.r.object(o.get(name))
+	inner.near = o.pos()
+	return inner
+}
 
 // list gives the items of a list.
 func (o *object) list(name string) []config.Foreign {

@@ -147,6 +147,10 @@ func (t *traefik) resource(o *object) {
 		t.lost(o.pos(), "%s %s: of Kubernetes' kinds Middleware is read", kind, name)
 		return
 	}
+	if !o.has("spec") {
+		t.fail(o.pos(), "Middleware %s has no spec", name)
+		return
+	}
 	t.middleware(name, o.get("spec"))
 }
 

@@ -388,3 +388,36 @@ func TestAnswerWhilePumped(t *testing.T) {
 		wantNoFailure(t, r)
 	}
 }
+
+// TestAnswerCannotBeIgnored: a filter that takes no notice of it can't go on either, nor one that wants no answer at all.
+func TestAnswerCannotBeIgnored(t *testing.T) {
+	pulls := &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
+		_, _, _ = x.Request.Body.Buffer(1000, make([]byte, 100))
+		return filter.Continue, nil
+	}}
+	resets := &slotted{request: func(x *exchange.Exchange, _ int) (filter.Verdict, error) {
+		l := &layer{f: func([]byte) ([]byte, error) { return nil, fault.New(fault.FilterReset, "reset") }}
+		x.Request.Body.Through(&l.under, l, -1)
+		return filter.Continue, nil
+	}}
+	for _, v := range []struct {
+		f    *slotted
+		want int
+	}{{gatekeeper(false), 418}, {resets, 0}} {
+		up := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if _, err := io.ReadAll(r.Body); err == nil {
+				t.Error("a whole request")
+			}
+		}))
+		r := coretest.Start(t, counted, nil, coretest.Options{Env: map[string]string{"UPSTREAM": up.Listener.Addr().String()},
+			Kinds: placedOn(map[string][]filter.Placed{"all": {{Name: "a", Filter: v.f}, {Name: "pulls", Filter: pulls}}})})
+		c := r.Client()
+		c.Send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nsome text!")
+		answer, _, err := coretest.ReadResponse(c.In, "POST")
+		if v.want == 0 && err == nil || v.want != 0 && (err != nil || answer.StatusCode != v.want) {
+			t.Errorf("%v %v, want %d", answer, err, v.want)
+		}
+		wantNoFailure(t, r)
+		up.Close()
+	}
+}

@@ -232,6 +232,12 @@ func TestRerouteTargets(t *testing.T) {
 			Kinds: placedOn(map[string][]filter.Placed{"open": {{Name: "sends", Filter: to(target)}}}), Files: map[string]string{"secret": hmacSecret},
 		})
 		wants(t, r, "/open", status, body)
+		if status == 404 || status == 405 {
+			coretest.Eventually(t, "a line", func() bool { return strings.Contains(r.Access.String(), `"fault"`) })
+			if line := r.Access.String(); strings.Contains(line, `"route"`) {
+				t.Error("a request without a route is none of the old one's: ", line)
+			}
+		}
 	}
 	f("/x/../open?a", 200, "/open?a")
 	f("/new/../%6Fpen", 200, "/open")

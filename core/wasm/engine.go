@@ -27,12 +27,16 @@ type Options struct {
 	CacheDir string
 	// Rate is the fuel a core burns in a microsecond. Zero: measured by OpenEngine, which takes up to 20 ms.
 	Rate int64
+	// Unmetered runs guests without metering their CPU and their stack. It is for measuring what that costs, and for
+	// nothing else: a guest may hang the process, budgets mean nothing and Instance.CPU stays 0.
+	Unmetered bool
 }
 
 // Engine loads modules. One serves a process. Its methods may be called concurrently.
 type Engine struct {
 	cacheDir string
 	rate     int64
+	plain    bool          // Options.Unmetered
 	compile  chan struct{} // one compilation at a time, so that a reload leaves cores to traffic
 
 	mu     sync.Mutex
@@ -42,7 +46,7 @@ type Engine struct {
 
 // OpenEngine makes an engine and, unless Options.Rate is given, measures how fast this machine burns fuel.
 func OpenEngine(o Options) (*Engine, error) {
-	e := &Engine{cacheDir: o.CacheDir, rate: o.Rate, compile: make(chan struct{}, 1), codes: map[codeKey]*code{}}
+	e := &Engine{cacheDir: o.CacheDir, rate: o.Rate, plain: o.Unmetered, compile: make(chan struct{}, 1), codes: map[codeKey]*code{}}
 	if e.cacheDir != "" {
 		c, err := wazero.NewCompilationCacheWithDir(e.cacheDir)
 		if err != nil {
@@ -154,6 +158,7 @@ func (e *Engine) build(b []byte, key codeKey, o *ModuleOptions) (*code, error) {
 	// One page over the cap: so it is the allocator, which takes note, that refuses what is too much.
 	limits.MemoryMax = min(limits.MemoryPages+1, 1<<16)
 	limits.Stack = o.Stack
+	limits.Unmetered = e.plain
 	out, info, err := meter.Rewrite(b, limits)
 	if err != nil {
 		return nil, err

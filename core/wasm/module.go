@@ -13,7 +13,7 @@ type ModuleOptions struct {
 	Memory uint64        // cap of linear memory in bytes, rounded down to pages; default 64 MiB
 	Stack  int64         // cap of the native stack of nested calls, estimated from above; default 8 MiB
 	Start  time.Duration // CPU budget of the start section, _initialize and _start together; default 1 s
-	Limits meter.Options // further caps; MemoryPages, MemoryMax and Stack in it are not used
+	Limits meter.Options // further caps; MemoryPages, MemoryMax, Stack and Unmetered in it are not used
 
 	// Host lists the functions offered besides WASI, which they take precedence over. Loads share compiled code only if
 	// they pass the same slice.

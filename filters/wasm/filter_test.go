@@ -145,6 +145,9 @@ func TestBuild(t *testing.T) {
 	if p.of(0, 0) != p.of(1, 0) || p.of(0, 0) == p.of(0, 1) {
 		t.Error("not shared as it should be")
 	}
+	if p.placed[0][0].Key == nil || p.placed[0][0].Key != p.placed[1][0].Key || p.placed[0][0].Key == p.placed[0][1].Key {
+		t.Error("an exchange on both routes must come to it once")
+	}
 	all := k.Filters()
 	if len(all) != 3 {
 		t.Errorf("%+v", all)
@@ -317,7 +320,7 @@ func TestReadme(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := build(newKind(t, Options{}), s)
+		p := build(newKind(t, Options{Modules: serveAll(t, s)}), s)
 		if err := p.errs.Err(); err != nil {
 			t.Error(err)
 		}

@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +182,14 @@ func TestScripts(t *testing.T) {
 			break
 		}
 	}
+	calls := regexp.MustCompile(`(?m)^\S*script_calls\S* (\d+)$`).FindStringSubmatch(string(s.Node.Metrics()))
+	if calls == nil {
+		t.Fatalf("no metric of calls:\n%s", s.Node.Metrics())
+	}
+	if n, _ := strconv.Atoi(calls[1]); n < 100_000 {
+		t.Errorf("%d calls", n)
+	}
+	t.Logf("%s calls", calls[1])
 	// In the callbacks that begin and end a plugin, too.
 	for range 30 {
 		for i := range raw {

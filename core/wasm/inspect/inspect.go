@@ -118,6 +118,9 @@ func Inspect(ctx context.Context, code []byte, o Options) *Report {
 	}
 	r.outline(out, built)
 	r.Made = made(out, code)
+	if err == nil {
+		err = check(out, built.Kind)
+	}
 	if err != nil {
 		r.Error = err.Error()
 		return r
@@ -128,6 +131,14 @@ func Inspect(ctx context.Context, code []byte, o Options) *Report {
 	}
 	r.Loads = true
 	return r
+}
+
+// check says what a guest lacks of what its ABI demands.
+func check(o *abi.Outline, k abi.Kind) error {
+	if k == abi.HTTPWasm {
+		return httpabi.Check(o)
+	}
+	return proxyabi.Check(o)
 }
 
 // outline tells what can be told without running anything.
@@ -164,6 +175,9 @@ func (r *Report) parts(o *abi.Outline, k abi.Kind) {
 		}
 	}
 }
+
+// importOf begins what a Problem is about when it is an import.
+const importOf = "import "
 
 // cannot notes what does not work, one line a reason.
 func (r *Report) cannot(what, why, by string) {
@@ -257,11 +271,9 @@ func (r *Report) start(ctx context.Context, code []byte, a abi.ABI, o Options) e
 	mo := wasm.ModuleOptions{
 		Name: "filter", Memory: uint64(o.Memory), Start: o.Start, Host: hosts, Args: []string{"filter"},
 		Log: func(_ int, line []byte) { r.heard(line) },
-	}
-	if a.Kind == abi.ProxyWasm {
-		mo.Missing = func(im meter.Func, _ *wasm.HostFunc) (wasm.HostFunc, bool) {
+		Missing: func(im meter.Func, _ *wasm.HostFunc) (wasm.HostFunc, bool) {
 			return wasm.HostFunc{Fn: r.idle(im.Name, len(im.Results), nil)}, true
-		}
+		},
 	}
 	began := time.Now()
 	m, err := e.Load(ctx, code, mo)
@@ -316,13 +328,19 @@ func (r *Report) met(m *wasm.Module) {
 				im.Met = l.How.String()
 			}
 		}
-		if im.Met == wasm.Stubbed.String() && !strings.HasPrefix(im.Name, "proxy_redis_") && im.Name != "envoy_resolve_dns" {
-			r.cannot("import "+im.Module+"."+im.Name, "weir knows no function of that name: calls of it fail", im.Name)
-		}
-		if im.Met == wasm.Adapted.String() {
-			r.cannot("import "+im.Module+"."+im.Name, "it is declared as "+im.Wants+", and is "+im.Has+": calls of it may fail", im.Name)
+		switch {
+		case im.Met == wasm.Stubbed.String():
+			r.cannot(importOf+im.Module+"."+im.Name, "weir knows no such function: calls of it fail", im.Name)
+		case im.Met == wasm.Adapted.String() && !im.voids():
+			r.cannot(importOf+im.Module+"."+im.Name, "it is declared as "+im.Wants+" and is "+im.Has+": calls of it fail", im.Name)
 		}
 	}
+}
+
+// voids reports whether an import differs from what it is by having no result only: such calls work.
+func (im *Import) voids() bool {
+	wants, _ := strings.CutSuffix(im.Wants, "()")
+	return strings.HasPrefix(im.Has, wants)
 }
 
 // idle answers for a host function where there is neither request nor host. Features that are asked for are all there; the
@@ -355,11 +373,24 @@ func signature(params, results []byte) string {
 	return "(" + types(params) + ")→(" + types(results) + ")"
 }
 
+// types names value types: more than three of one kind in a row by their number.
 func types(list []byte) string {
-	names := make([]string, len(list))
-	for i, t := range list {
-		if names[i] = api.ValueTypeName(t); t == 0x7b {
-			names[i] = "v128"
+	var names []string
+	for i := 0; i < len(list); {
+		n := 1
+		for i+n < len(list) && list[i+n] == list[i] {
+			n++
+		}
+		name := api.ValueTypeName(list[i])
+		if list[i] == 0x7b {
+			name = "v128"
+		}
+		i += n
+		if n > 3 {
+			name, n = fmt.Sprintf("%s×%d", name, n), 1
+		}
+		for range n {
+			names = append(names, name)
 		}
 	}
 	return strings.Join(names, ",")

@@ -65,7 +65,7 @@ func (r *Report) printHead(p *printer) {
 		p.field("name", "%s", clean(r.ModuleName, 100))
 	}
 	if r.Functions > 0 {
-		p.field("size", "%s: %s functions in %s of code, %s of data", amount(int64(r.Size)), thousands(r.Functions), amount(int64(r.Code)), amount(int64(r.Data)))
+		p.field("size", "%s: %s in %s of code, %s of data", amount(int64(r.Size)), functions(r.Functions), amount(int64(r.Code)), amount(int64(r.Data)))
 	} else {
 		p.field("size", "%s", amount(int64(r.Size)))
 	}
@@ -140,11 +140,7 @@ func (r *Report) printImports(p *printer) {
 		p.line("Imports no function.")
 		return
 	}
-	functions := "functions"
-	if len(r.Imports) == 1 {
-		functions = "function"
-	}
-	text := fmt.Sprintf("Imports %d %s", len(r.Imports), functions)
+	text := "Imports " + functions(len(r.Imports))
 	adapted, stubbed := count[wasm.Adapted.String()], count[wasm.Stubbed.String()]
 	if adapted+stubbed == 0 {
 		p.line("%s, all covered.", text)
@@ -162,8 +158,13 @@ func (r *Report) printImports(p *printer) {
 				break
 			}
 			text := clean(im.Module, 60) + "." + clean(im.Name, 60)
-			if im.Has != "" {
-				text += ": is " + im.Has + ", it wants " + im.Wants
+			switch {
+			case im.Has == "":
+				text += ": calls of it fail"
+			case im.voids():
+				text += ": it ignores the result"
+			default:
+				text += " is " + im.Has + " and declared as " + im.Wants + ": calls of it fail"
 			}
 			p.entry(met, text)
 		}
@@ -194,17 +195,16 @@ func few(names []string) string {
 }
 
 func (r *Report) printUnserved(p *printer) {
-	if len(r.Unserved) == 0 {
-		return
-	}
-	p.line("")
-	p.line("Will not work here, if it is used:")
+	listed := 0
 	for _, u := range r.Unserved {
-		by := ""
-		if !strings.HasPrefix(u.What, "import ") {
-			by = " (" + few(u.By) + ")"
+		if strings.HasPrefix(u.What, importOf) {
+			continue // it stands among the imports
 		}
-		p.entry(clean(u.What, 80), u.Why+by)
+		if listed++; listed == 1 {
+			p.line("")
+			p.line("Will not work here, if it is used:")
+		}
+		p.entry(u.What, u.Why+" ("+few(u.By)+")")
 	}
 }
 
@@ -223,12 +223,15 @@ func amount(n int64) string {
 	return fmt.Sprintf("%d bytes", n)
 }
 
-func thousands(n int) string {
+func functions(n int) string {
+	if n == 1 {
+		return "1 function"
+	}
 	s := fmt.Sprint(n)
 	for i := len(s) - 3; i > 0; i -= 3 {
 		s = s[:i] + "," + s[i:]
 	}
-	return s
+	return s + " functions"
 }
 
 // short is a duration of two or three figures.

@@ -124,7 +124,12 @@ func (m *machine) call(name string, args []uint64) (string, error) {
 // compare runs each export of both forms of a module with the same arguments. It returns the fuel burned.
 func compare(t testing.TB, name string, b []byte, fuel int64) int64 {
 	t.Helper()
-	out, info, err := meter.Rewrite(b, meter.Options{})
+	return compareWith(t, name, b, fuel, meter.Options{})
+}
+
+func compareWith(t testing.TB, name string, b []byte, fuel int64, o meter.Options) int64 {
+	t.Helper()
+	out, info, err := meter.Rewrite(b, o)
 	if err != nil {
 		t.Fatalf("%s: %v", name, err)
 	}
@@ -175,6 +180,37 @@ func compare(t testing.TB, name string, b []byte, fuel int64) int64 {
 		}
 	}
 	return fuel - metered.left
+}
+
+// TestUnmetered: without metering modules behave as before, too, and nothing is charged.
+func TestUnmetered(t *testing.T) {
+	mods := map[string][]byte{"bulk": bulk()}
+	for seed := range uint64(50) {
+		b := randomModule(seed)
+		if compare(t, "metered", b, 300_000) < 300_000 {
+			mods[fmt.Sprint("seed ", seed)] = b
+		}
+	}
+	if len(mods) < 20 {
+		t.Errorf("%d modules that end", len(mods))
+	}
+	for name, b := range mods {
+		out, info, err := meter.Rewrite(b, meter.Options{Unmetered: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := newMachine(out, info.Imports, &info, 0)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for _, e := range info.Exports {
+			if _, err := m.call(e.Name, make([]uint64, len(e.Params))); errors.Is(err, errEnough) || m.fuel.Get() != 0 {
+				t.Errorf("%s.%s was charged %d: %v", name, e.Name, -int64(m.fuel.Get()), err)
+			}
+		}
+		m.close()
+		compareWith(t, name, b, 1<<40, meter.Options{Unmetered: true})
+	}
 }
 
 func TestCorpusBehavesAlike(t *testing.T) {

@@ -18,8 +18,11 @@ type function struct {
 
 func (f *function) emit(start, end int) {
 	b, out, w := f.body, f.out, f.w
-	f.counted = b.calls || b.frame > leafFrame
+	f.counted = (b.calls || b.frame > leafFrame) && !w.o.Unmetered
 	pos, edits, charges := start, b.edits, b.charges
+	if w.o.Unmetered {
+		charges = nil
+	}
 	if f.counted {
 		f.enter(charges[0].amount)
 		charges = charges[1:]
@@ -94,6 +97,10 @@ func (f *function) replace(in *instr) {
 			out.i32(0).gset(g)
 		}
 	default:
+		if w.o.Unmetered {
+			out.bulk(helperKey{in.op, in.x, in.y})
+			return
+		}
 		out.call(w.helper(in))
 	}
 }

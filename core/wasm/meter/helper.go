@@ -62,18 +62,20 @@ func (h *helper) declare(amount uint32, locals ...byte) {
 }
 
 // native appends the instruction itself.
-func (h *helper) native() {
-	switch h.k.op {
+func (h *helper) native() { h.c.bulk(h.k) }
+
+func (e *code) bulk(k helperKey) {
+	switch k.op {
 	case opMemoryGrow, miscMemoryFill:
-		h.c.plain(h.k.op, 0)
+		e.plain(k.op, 0)
 	case miscMemoryCopy:
-		h.c.plain(h.k.op, 0, 0)
+		e.plain(k.op, 0, 0)
 	case miscMemoryInit:
-		h.c.plain(h.k.op, h.k.x, 0)
+		e.plain(k.op, k.x, 0)
 	case miscTableFill, miscTableGrow:
-		h.c.plain(h.k.op, h.k.x)
+		e.plain(k.op, k.x)
 	default:
-		h.c.plain(h.k.op, h.k.x, h.k.y)
+		e.plain(k.op, k.x, k.y)
 	}
 }
 

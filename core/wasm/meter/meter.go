@@ -41,6 +41,10 @@ type Options struct {
 	MemoryPages  uint32 // pages of the memory at first; default 1,024 (64 MiB)
 	MemoryMax    uint32 // pages of the memory after growing; default MemoryPages
 	Stack        int64  // bytes of native stack that nested calls may take, estimated from above; default 8 MiB
+
+	// Unmetered leaves out all that costs anything at run time: fuel, stack, steps. It is for measuring what they cost; such
+	// a guest can hang the process.
+	Unmetered bool
 }
 
 func (o Options) withDefaults() Options {

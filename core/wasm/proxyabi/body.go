@@ -13,20 +13,21 @@ import (
 // from under, the guest sees and changes them, and they go on or are held back. Only the goroutine that pulls touches it, but
 // for data, own and inside, which the shard's mutex guards.
 type body struct {
-	under  exchange.Body // what comes
-	inside bool          // the guest may see and change data: in a callback for it, or parked in one
-	data   []byte        // of the chunk under way, or all that is held back
-	held   bool          // data is held back, in own
-	own    []byte        // backs data that is held back or was changed
-	out    []byte        // may go on
-	says   int64         // the length that the message's head said; −1: none
-	fixed  int64         // the length that it says now, when it has gone on; −1: none
-	came   int64         // bytes that have come
-	passed int64         // bytes that have gone on
-	told   bool          // the guest knows that the body has ended
-	eof    bool          // nothing comes after out
-	err    error         // sticky: how it ended
-	wake   chan struct{} // room for one; ends a parked half's sleep
+	between bool          // h stands in a body's way
+	under   exchange.Body // what comes
+	inside  bool          // the guest may see and change data: in a callback for it, or parked in one
+	data    []byte        // of the chunk under way, or all that is held back
+	held    bool          // data is held back, in own
+	own     []byte        // backs data that is held back or was changed
+	out     []byte        // may go on
+	says    int64         // the length that the message's head said; −1: none
+	fixed   int64         // the length that it says now, when it has gone on; −1: none
+	came    int64         // bytes that have come
+	passed  int64         // bytes that have gone on
+	told    bool          // the guest knows that the body has ended
+	eof     bool          // nothing comes after out
+	err     error         // sticky: how it ended
+	wake    chan struct{} // room for one; ends a parked half's sleep
 }
 
 var (
@@ -35,27 +36,13 @@ var (
 	errResized       = fault.New(fault.GuestFailed, "a filter changed a body's length after its head had gone on: it must remove content-length before")
 )
 
-// fresh is the half as it is before an exchange, with its buffers.
-func (h *half) fresh() half {
-	own := h.own
-	if cap(own) > pool.Large {
-		own = nil
-	}
-	select {
-	case <-h.wake:
-	default:
-	}
-	under := h.under
-	under.Reset()
-	return half{st: h.st, response: h.response, timer: h.timer, body: body{under: under, own: own[:0], wake: h.wake}}
-}
-
 // insert puts h into the way of a body whose message's head is about to go on. Where that says how long the body is, or where
 // the guest has asked for it (holds), the head waits until the guest has let something of the body pass: so its length can be
 // told right, and the guest may still change the head. sh.mu is held, and released meanwhile.
 func (h *half) insert(b *exchange.Body, holds bool) error {
 	sh := h.st.sh
 	length := b.Length
+	h.between = true
 	b.Through(&h.under, h, -1)
 	h.says, h.fixed = length, -1
 	if !holds && (length < 0 || h.unsized) && !h.under.Whole() {

@@ -50,7 +50,7 @@ func closeStream(sh *shard, a []uint64) status {
 		return statusBadArgument
 	}
 	if st := sh.stream(); st != nil && !sh.final && u32(a[0]) <= streamResponse {
-		st.reset = true
+		st.closed = true
 		st.Abort()
 	}
 	return statusOK

@@ -1,5 +1,3 @@
-//go:build !race
-
 package proxyabi
 
 import (
@@ -82,3 +80,17 @@ func TestFieldAllocations(t *testing.T) {
 }
 
 var verbPost, slashPath = []byte("POST"), []byte("/path")
+
+// floor checks that a call allocates nothing; again makes what it works on anew.
+func (p *probe) floor(t *testing.T, again func(), fn string, args ...uint64) {
+	t.Helper()
+	call := p.fns[fn]
+	alloc.Floor(t, func() {
+		again()
+		clear(p.stack[:])
+		copy(p.stack[:], args)
+		if err := p.sh.in.Call(call, time.Second, p.stack[:]); err != nil || p.stack[0] > uint64(statusNotFound) {
+			t.Fatal(fn, err, p.stack[0])
+		}
+	})
+}

@@ -3,6 +3,7 @@ package proxyabi
 import (
 	"errors"
 	"io"
+	"unsafe"
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
@@ -20,11 +21,16 @@ var (
 
 // Request implements filter.Filter.
 func (f *Filter) Request(x *exchange.Exchange, slot int) (filter.Verdict, error) {
-	sh, trial, err := f.p.vm.pick(x.Client.Connection)
+	sh, trial, err := f.p.vm.pick(hintOf(x))
 	if err != nil {
 		return filter.Continue, err
 	}
 	return f.request(sh, x, slot, trial)
+}
+
+// hintOf spreads exchanges over shards: the requests of one connection of HTTP/2, too.
+func hintOf(x *exchange.Exchange) uint64 {
+	return uint64(uintptr(unsafe.Pointer(x))) * 0x9e3779b97f4a7c15 >> 40
 }
 
 // request takes x to a shard, whose mutex is held, and unlocks it.
@@ -179,7 +185,7 @@ func (st *stream) alive() error {
 // said gives what a guest has decided by calling the host: an answer, or the stream's end.
 func (st *stream) said() error {
 	switch {
-	case st.reset:
+	case st.closed:
 		return errReset
 	case st.reply.set:
 		return &st.answer
@@ -266,7 +272,11 @@ func (st *stream) Release(x *exchange.Exchange) {
 	}
 	dead := sh.dead != nil
 	worn := !dead && (sh.worn || sh.in.Memory().Size() > vm.o.Memory/4*3)
-	st.recycle()
+	st.reset()
+	if !dead && !sh.retired {
+		st.next = sh.free
+		sh.free = st
+	}
 	left := sh.streams.Add(-1)
 	retired := sh.retired || dead
 	vm.open.Add(-1)
@@ -292,18 +302,6 @@ func newStream(sh *shard) *stream {
 	st.request.wake, st.response.wake = make(chan struct{}, 1), make(chan struct{}, 1)
 	st.answer.Make = st.make
 	return st
-}
-
-// recycle makes the stream ready for another exchange. It keeps buffers.
-func (st *stream) recycle() {
-	sh := st.sh
-	request, response, answer, reply := st.request.fresh(), st.response.fresh(), st.answer, st.reply.fresh()
-	*st = stream{sh: sh, request: request, response: response, answer: answer, reply: reply}
-	st.stream = st
-	if sh.dead == nil && !sh.retired {
-		st.next = sh.free
-		sh.free = st
-	}
 }
 
 // message is the body that a half's message has now.

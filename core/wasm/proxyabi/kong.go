@@ -21,18 +21,19 @@ func (sh *shard) kongProperty(name []byte) property {
 	if st == nil || len(name) > 256 {
 		return unknown
 	}
-	switch {
-	case bytes.HasPrefix(name, prefixKong) && separates(name[4]):
-		return st.kongFact(sh.withDots(name[5:]))
-	case bytes.HasPrefix(name, prefixNgx) && separates(name[3]):
-		return st.ngxVariable(name[4:])
+	if rest, ok := bytes.CutPrefix(name, prefixKong); ok && separated(rest) {
+		return st.kongFact(st.sh.withDots(rest[1:]))
+	}
+	if rest, ok := bytes.CutPrefix(name, prefixNgx); ok && separated(rest) {
+		return st.ngxVariable(rest[1:])
 	}
 	return unknown
 }
 
 var prefixKong, prefixNgx = []byte("kong"), []byte("ngx")
 
-func separates(c byte) bool { return c == 0 || c == '.' }
+// separated reports whether a new segment begins here.
+func separated(rest []byte) bool { return len(rest) > 0 && (rest[0] == 0 || rest[0] == '.') }
 
 // withDots copies a name into sh.scratch with dots between its segments.
 func (sh *shard) withDots(name []byte) []byte {

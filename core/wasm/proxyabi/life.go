@@ -83,31 +83,37 @@ func (sh *shard) die(sc *scope, err error) {
 // replace puts the spare in the place of a shard that has died or is worn, if there is one, and has another built.
 func (vm *VM) replace(sh *shard) {
 	vm.mu.Lock()
+	if vm.spare == sh {
+		vm.spare = nil
+		vm.retired = append(vm.retired, sh)
+	}
 	for i := range vm.shards {
-		if vm.shards[i].Load() == sh {
-			vm.retired = append(vm.retired, sh)
-			if vm.spare != nil {
-				vm.shards[i].Store(vm.spare)
-				vm.spare = nil
-			}
+		if vm.shards[i].Load() == sh && vm.ready() {
+			vm.place(i, vm.spare)
+			vm.spare = nil
 		}
 	}
 	vm.mu.Unlock()
 	vm.ask()
 }
 
+// place gives requests to a shard from now on; the one that stood there ends with its last stream. vm.mu is held.
+func (vm *VM) place(i int, sh *shard) {
+	vm.retired = append(vm.retired, vm.shards[i].Swap(sh))
+	sh.serve()
+}
+
 // retire puts the spare in the place of a shard that is worn: it ends with its last stream. sh.mu is held.
 func (vm *VM) retire(sh *shard) {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
-	if vm.spare == nil || vm.closed {
+	if !vm.ready() || vm.closed {
 		return
 	}
 	for i := range vm.shards {
 		if vm.shards[i].Load() == sh {
-			vm.shards[i].Store(vm.spare)
+			vm.place(i, vm.spare)
 			vm.spare, sh.retired = nil, true
-			vm.retired = append(vm.retired, sh)
 			vm.recycled.Add(1)
 			return
 		}
@@ -162,16 +168,17 @@ const buildPause = 10 * time.Millisecond
 func (vm *VM) wants() bool {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
-	return !vm.closed && (vm.spare == nil || vm.fallen() >= 0)
+	return !vm.closed && (!vm.ready() || vm.fallen() >= 0)
 }
+
+// ready reports whether the spare can take a place. vm.mu is held.
+func (vm *VM) ready() bool { return vm.spare != nil && !vm.spare.gone() }
 
 // fallen is the place of a dead shard that none has taken; −1: there is none. vm.mu is held.
 func (vm *VM) fallen() int {
 	for i := range vm.shards {
-		for _, r := range vm.retired {
-			if vm.shards[i].Load() == r {
-				return i
-			}
+		if vm.shards[i].Load().gone() {
+			return i
 		}
 	}
 	return -1
@@ -196,8 +203,11 @@ func (vm *VM) buildOne() error {
 		}
 		if missing == nil {
 			if i := vm.fallen(); i >= 0 {
-				vm.shards[i].Store(sh)
+				vm.place(i, sh)
 			} else {
+				if vm.spare != nil {
+					vm.retired = append(vm.retired, vm.spare) // it has died
+				}
 				vm.spare = sh
 			}
 			vm.mu.Unlock()

@@ -1,6 +1,7 @@
 package proxyabi
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -19,25 +20,20 @@ type mailbox struct {
 	worker  sync.WaitGroup
 }
 
-// wakeup says that calls of a root are owed for a queue.
+// wakeup says that calls of a root are owed for a queue; the zero value, that the shard serves from now on.
 type wakeup struct {
 	r *root
 	q *queue
 }
 
-// post has a root called for what is owed to it. The queue's space is locked. Any goroutine may call.
-func (m *mailbox) post(r *root, q *queue) {
+// post has the worker of sh, whose mailbox it is, see to something. Any goroutine may call, under any lock.
+func (m *mailbox) post(sh *shard, w wakeup) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.over {
+	if m.over || slices.Contains(m.calls, w) {
 		return
 	}
-	for _, w := range m.calls {
-		if w.r == r && w.q == q {
-			return
-		}
-	}
-	m.calls = append(m.calls, wakeup{r, q})
+	m.calls = append(m.calls, w)
 	if m.running {
 		return
 	}
@@ -46,7 +42,7 @@ func (m *mailbox) post(r *root, q *queue) {
 	}
 	m.running = true
 	m.worker.Add(1)
-	go r.sh.deliver()
+	go sh.deliver()
 }
 
 // next takes what has waited longest; false: there is nothing, and the worker is over.
@@ -97,6 +93,10 @@ func (sh *shard) deliver() {
 		if !ok {
 			return
 		}
+		if w.q == nil {
+			sh.beginServing()
+			continue
+		}
 		took, called := sh.wake(w)
 		if !called {
 			continue
@@ -134,4 +134,34 @@ func (sh *shard) wake(w wakeup) (took time.Duration, called bool) {
 		sh.vm.report(err, nil)
 	}
 	return sh.in.CPU() - before, true
+}
+
+// serve says that requests are given to the shard from now on. Until then it neither ticks nor is woken for queues: with one
+// shard, guests may take it for the only one. Any goroutine may call, under any lock.
+func (sh *shard) serve() {
+	if !sh.serves.Swap(true) {
+		sh.mail.post(sh, wakeup{})
+	}
+}
+
+// beginServing makes up for what has waited: ticks that are due come at once.
+func (sh *shard) beginServing() {
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.dead != nil {
+		return
+	}
+	now := time.Duration(clock.Nano())
+	for _, r := range sh.roots {
+		if t := &r.timer; t.period > 0 && !t.armed && !t.over {
+			t.arm(r, max(0, t.due-now))
+		}
+	}
+	for _, q := range sh.shared.queuesOf(sh.space) {
+		q.space.mu.Lock()
+		if r := q.owner(); r != nil && r.sh == sh {
+			q.tellAll()
+		}
+		q.space.mu.Unlock()
+	}
 }

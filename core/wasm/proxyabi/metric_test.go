@@ -191,11 +191,9 @@ func TestMetricsEnd(t *testing.T) {
 	h.want(statusOK, "proxy_increment_metric", h.define(metricCounter, "both"), 1)
 	other.want(statusOK, "proxy_increment_metric", other.define(metricCounter, "both"), 1)
 	h.want(statusOK, "proxy_record_metric", h.define(metricHistogram, "own"), 1)
-	_ = op.Close()
-	_ = one.Close()
+	stop(t, one, op)
 	samples(t, s, map[string]float64{"wasmcustom_both": 2})
-	_ = tp.Close()
-	_ = two.Close()
+	stop(t, two, tp)
 	samples(t, s, map[string]float64{})
 	if n := len(s.metrics.families); n != 0 {
 		t.Errorf("%d families are left", n)
@@ -263,19 +261,24 @@ func TestMetricHammer(t *testing.T) {
 	for i := range 2 {
 		wg.Go(func() {
 			for n := range 20 {
-				other, p := start(t, code, with(s, fmt.Sprint("other ", i)))
+				other, p, err := tryStart(code, with(s, fmt.Sprint("other ", i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
 				h := of(t, other.shard(0))
 				h.want(statusOK, "proxy_increment_metric", h.define(metricCounter, fmt.Sprint("own ", n)), 1)
 				h.set(statusOK, "key", "value", 0)
 				h.want(statusOK, "proxy_enqueue_shared_queue", h.register("jobs"), "x")
-				_ = p.Close()
-				_ = other.Close()
+				stop(t, other, p)
 			}
 		})
 	}
 	wg.Go(func() {
 		for range 100 {
-			scrape(t, s)
+			if _, err := metrictest.Parse(s.AppendMetrics(nil)); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	wg.Wait()

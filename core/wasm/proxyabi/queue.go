@@ -30,7 +30,7 @@ type queue struct {
 	token   uint32
 	entries [][]byte // from first on
 	first   int
-	owners  []*root // who has registered it; the last one is woken for entries
+	owners  []*root // who has registered it, in order
 	owed    int     // wake-ups of it, never more than there are entries
 }
 
@@ -56,39 +56,49 @@ func (q *queue) pop() []byte {
 	return entry
 }
 
-// own makes r the one that is woken, or the next to be if it is no longer; it learns of what lies there already.
+// own makes r the one that is woken, once its shard serves; it learns of what lies there already.
 func (q *queue) own(r *root) {
-	if q.owner() == r {
-		return
-	}
-	q.disown(r)
+	before := q.owner()
+	q.remove(r)
 	q.owners = append(q.owners, r)
+	if q.owner() != before {
+		q.tellAll()
+	}
+}
+
+// tellAll owes a wake-up for every entry.
+func (q *queue) tellAll() {
 	q.owed = q.len()
 	q.rouse()
 }
 
 // disown takes r out; who has registered before it is woken instead.
 func (q *queue) disown(r *root) {
-	i := slices.Index(q.owners, r)
-	if i < 0 {
-		return
-	}
-	q.owners = slices.Delete(q.owners, i, i+1)
+	q.remove(r)
 	q.rouse()
 }
 
-// owner is who is woken; nil: nobody.
-func (q *queue) owner() *root {
-	if len(q.owners) == 0 {
-		return nil
+func (q *queue) remove(r *root) {
+	if i := slices.Index(q.owners, r); i >= 0 {
+		q.owners = slices.Delete(q.owners, i, i+1)
 	}
-	return q.owners[len(q.owners)-1]
+}
+
+// owner is who is woken: the last one whose shard serves; nil: nobody. Guests that resume requests when they are woken must be
+// woken where these are.
+func (q *queue) owner() *root {
+	for i := len(q.owners) - 1; i >= 0; i-- {
+		if r := q.owners[i]; r.sh.serves.Load() {
+			return r
+		}
+	}
+	return nil
 }
 
 // rouse has the owner's shard call it, if a call is owed.
 func (q *queue) rouse() {
 	if r := q.owner(); r != nil && q.owed > 0 {
-		r.sh.mail.post(r, q)
+		r.sh.mail.post(r.sh, wakeup{r, q})
 	}
 }
 

@@ -75,8 +75,7 @@ func TestQueues(t *testing.T) {
 	h.want(statusInvalidMemory, "proxy_enqueue_shared_queue", jobs, 1<<31, 1)
 
 	// With the scope's last VM its queues are gone.
-	_ = tp.Close()
-	_ = two.Close()
+	stop(t, two, tp)
 	h.want(statusNotFound, "proxy_resolve_shared_queue", "two", "news", outA)
 	h.want(statusNotFound, "proxy_enqueue_shared_queue", news, "x")
 }

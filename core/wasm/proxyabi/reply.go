@@ -26,11 +26,6 @@ func (r *reply) keep(code uint32, details, body, head []byte, grpc int32) {
 	r.head = append(r.head[:0], head...)
 }
 
-// fresh is an empty reply with the buffers of r.
-func (r *reply) fresh() reply {
-	return reply{details: r.details[:0], body: small(r.body), head: small(r.head)}
-}
-
 func small(b []byte) []byte {
 	if cap(b) > pool.Large {
 		return nil

@@ -175,5 +175,8 @@ func (sh *shard) root() *root {
 	return sh.eff.root
 }
 
+// gone reports whether its instance has been closed. Any goroutine may call.
+func (sh *shard) gone() bool { return sh.size.Load() < 0 }
+
 // idle reports whether no stream is open.
 func (sh *shard) idle() bool { return sh.streams.Load() == 0 }

@@ -40,7 +40,8 @@ func NewShared() *Shared {
 type ties struct {
 	space  *space // the scope's; a canary's own
 	mail   mailbox
-	copied []byte // a value on its way to the guest
+	serves atomic.Bool // requests are given to it
+	copied []byte      // a value on its way to the guest
 	table  table
 }
 

@@ -70,11 +70,9 @@ func TestSharedDataEnds(t *testing.T) {
 	first, fp := start(t, newBare().code(), with(s, "one"))
 	second, sp := start(t, newBare().code(), with(s, "one"))
 	of(t, first.shard(0)).set(statusOK, "a", "value", 0)
-	_ = fp.Close()
-	_ = first.Close()
+	stop(t, first, fp)
 	of(t, second.shard(0)).get("a", "value", 1)
-	_ = sp.Close()
-	_ = second.Close()
+	stop(t, second, sp)
 	if len(s.spaces) != 0 {
 		t.Errorf("%d scopes are left", len(s.spaces))
 	}

@@ -81,21 +81,29 @@ func (b *bare) code() []byte {
 // start opens a VM that is closed with the test.
 func start(t testing.TB, code []byte, change ...func(*Options)) (*VM, *Plugin) {
 	t.Helper()
+	vm, p, err := tryStart(code, change...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t, vm, p) })
+	return vm, p
+}
+
+func tryStart(code []byte, change ...func(*Options)) (*VM, *Plugin, error) {
 	o := Options{Name: "test", Scope: "test", Log: zerolog.Nop(), Shards: 1, CPU: time.Second, Shared: NewShared()}
 	for _, c := range change {
 		c(&o)
 	}
-	vm, p, err := Open(context.Background(), engine, code, o, PluginOptions{Name: "test"})
-	if err != nil {
-		t.Fatal(err)
+	return Open(context.Background(), engine, code, o, PluginOptions{Name: "test"})
+}
+
+func stop(t testing.TB, vm *VM, p *Plugin) {
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
-	t.Cleanup(func() {
-		_ = p.Close()
-		if err := vm.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return vm, p
+	if err := vm.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 func with(s *Shared, scope string) func(*Options) {

@@ -24,7 +24,7 @@ type stream struct {
 
 	request, response half
 	reply             reply
-	reset             bool   // proxy_close_stream was called
+	closed            bool   // proxy_close_stream was called
 	rerouted          bool   // what routes are found by has been changed
 	pinned            bool   // proxy_set_property has asked for no re-routing
 	method            []byte // the request's when its header section passed the guest; nil: it has not
@@ -48,4 +48,32 @@ type half struct {
 	timer   *time.Timer
 
 	body
+}
+
+// reset makes the stream ready for another exchange. It keeps buffers, channels and timers; a test fills every field and
+// compares. Field by field: the whole is half a kilobyte, and that is to be had at every exchange.
+func (st *stream) reset() {
+	st.id, st.root = 0, nil
+	st.f, st.x, st.slot, st.cpu, st.lines = nil, nil, 0, 0, 0
+	st.trial, st.awaits, st.over, st.failed = false, false, nil, false
+	st.closed, st.rerouted, st.pinned = false, false, false
+	st.method, st.version = nil, 0
+	st.answer.Slot, st.next = 0, nil
+	st.request.reset()
+	st.response.reset()
+	if r := &st.reply; r.set {
+		*r = reply{details: r.details[:0], body: small(r.body), head: small(r.head)}
+	}
+}
+
+func (h *half) reset() {
+	h.open, h.tail, h.parked, h.resume, h.unsized, h.written = false, false, false, false, false, 0
+	select {
+	case <-h.wake:
+	default:
+	}
+	if b := &h.body; b.between {
+		b.under.Reset()
+		*b = body{under: b.under, own: small(b.own), wake: b.wake}
+	}
 }

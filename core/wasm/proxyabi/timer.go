@@ -41,8 +41,12 @@ func setTick(sh *shard, a []uint64) status {
 		return statusOK
 	}
 	t.disarm()
-	if period > 0 {
+	switch {
+	case period == 0:
+	case sh.serves.Load():
 		t.arm(r, period)
+	default:
+		t.due = time.Duration(clock.Nano()) + period // it begins with sh.serve
 	}
 	return statusOK
 }

@@ -97,7 +97,43 @@ func TestTickOfGuest(t *testing.T) {
 	h.eventually("ticks", ticks, 5)
 	h.still()
 	same(t, "ticks", h.word(ticks), 5)
-	of(t, vm.spare).eventually("ticks of the spare", ticks, 5)
+}
+
+// Nothing comes to the spare by itself until it takes another's place: with one shard, a guest may take it for the only one. What
+// it has waited for comes at once then.
+func TestSpareWaits(t *testing.T) {
+	b := newBare()
+	b.Data(1024, []byte("jobs"))
+	b.configure = asm.Cat(b.call(setPeriod, asm.Const32(20)), asm.Drop,
+		b.call("proxy_register_shared_queue", asm.Const32(1024), asm.Const32(4), asm.Const32(outC)), asm.Drop)
+	b.queue = b.take()
+	vm, _ := start(t, b.code())
+	h, spare := of(t, vm.shard(0)), of(t, vm.spare)
+	jobs := int(h.word(outC))
+	h.ticks(2)
+	spare.want(statusOK, "proxy_enqueue_shared_queue", jobs, "x")
+	h.eventually("entries", taken, 1)
+	same(t, "the spare's ticks", spare.word(ticks), 0)
+	same(t, "the spare's wake-ups", spare.word(wakes), 0)
+	h.sh.mu.Lock()
+	same(t, "one more", h.enter("proxy_enqueue_shared_queue", uint64(jobs), input, 1), statusOK)
+	h.sh.die(h.sc, errors.New("trap"))
+	h.sh.mu.Unlock()
+	same(t, "place", vm.shard(0), spare.sh)
+	spare.eventually("entries", taken, 1)
+	spare.ticks(2)
+}
+
+// A spare that dies is replaced like any other.
+func TestSpareDies(t *testing.T) {
+	vm, _ := start(t, newBare().code())
+	spare := vm.spare
+	spare.mu.Lock()
+	spare.die(&spare.roots[0].scope, errors.New("trap"))
+	spare.mu.Unlock()
+	ready := func() bool { vm.mu.Lock(); defer vm.mu.Unlock(); return vm.ready() && vm.spare != spare }
+	coretest.Eventually(t, "another spare", ready)
+	coretest.Eventually(t, "its end", func() bool { vm.mu.Lock(); defer vm.mu.Unlock(); return len(vm.retired) == 0 })
 }
 
 // burn has a callback last about as many thousand turns.
@@ -159,12 +195,15 @@ func TestTickHammer(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range 10 {
-				vm, p := start(t, code, with(s, "one"), shards(2))
+				vm, p, err := tryStart(code, with(s, "one"), shards(2))
+				if err != nil {
+					t.Error(err)
+					return
+				}
 				h := of(t, vm.shard(0))
 				h.ticks(1)
 				h.want(statusOK, setPeriod, 2)
-				_ = p.Close()
-				_ = vm.Close()
+				stop(t, vm, p)
 				h.sc.root.timer.running.Wait()
 				if h.sc.root.timer.armed {
 					t.Error("a tick is armed")

@@ -111,6 +111,9 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 		_ = vm.Close()
 		return nil, nil, oneLine(err)
 	}
+	for i := range vm.shards {
+		vm.shards[i].Load().serve()
+	}
 	vm.builder.Add(1)
 	go vm.rebuild()
 	return vm, p, nil

@@ -67,6 +67,8 @@ static void run(const script *s, u32 phase) {
 		for (int j = 0; j < n; j++, i += 5) a[j] = argument(s->b + i, texts);
 		call(f, a, (int64_t)(int32_t)a[1] << (a[0] & 31));
 	}
+	u32 id = 0;
+	if (proxy_define_metric(0, STR("script_calls"), AT(&id)) == 0) proxy_increment_metric(id, done);
 	proxy_set_effective_context(root);
 	proxy_set_tick_period_milliseconds(25);
 }

@@ -63,7 +63,7 @@ type foreign struct {
 func newForeign(uint32) types.PluginContext { return &foreign{} }
 
 func (f *foreign) OnPluginStart(int) types.OnPluginStartStatus {
-	must("set tick", proxywasm.SetTickPeriodMilliSeconds(tick))
+	must("set tick", proxywasm.SetTickPeriodMilliSeconds(slowTick))
 	return types.OnPluginStartStatusOK
 }
 
