@@ -96,7 +96,11 @@ func (e *envoy) pluginURL(s *object, f *wasmFilter) {
 	}
 	if strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://") {
 		f.url, f.sha256 = address, sum
-		if sum == "" {
+		switch {
+		case sum != "":
+		case strings.HasPrefix(address, "http://"):
+			e.look(s.at("url"), "plugin %s: over http:// weir takes a module with a sha256: only", f.name)
+		default:
 			e.look(s.at("url"), "plugin %s: without sha256 the module may become another one any time", f.name)
 		}
 		return
@@ -110,7 +114,7 @@ func (e *envoy) pluginURL(s *object, f *wasmFilter) {
 	default:
 		f.file = nameOf(f.name) + ".wasm"
 		f.fileNote = "from " + image
-		e.look(s.at("url"), "plugin %s: %s is not pinned by a digest; weir filter pull finds out the digest for url: %s@sha256:…, or put the module at %s", f.name, image, image, f.file)
+		e.look(s.at("url"), "plugin %s: %s is not pinned by a digest; weir filter pull prints the address with its digest: url: %s@sha256:…; or put the module at %s", f.name, image, image, f.file)
 	}
 }
 

@@ -100,6 +100,9 @@ func (m *model) yaml() []byte {
 	l := &lines{}
 	l.comments(0, m.head)
 	l.add(0, "version: 1")
+	if slices.ContainsFunc(m.filters, func(f *wasmFilter) bool { return strings.HasPrefix(f.url, "oci://") }) {
+		l.add(0, "# state_dir: /var/lib/weir # where weir filter pull puts the modules of oci:// addresses")
+	}
 	l.add(0, "listeners:")
 	for _, x := range m.listeners {
 		x.write(l)
