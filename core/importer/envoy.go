@@ -97,6 +97,9 @@ func (e *envoy) document(v config.Foreign) {
 		e.bootstrap(o)
 	case o.has("typed_config"):
 		e.loose = append(e.loose, v)
+	case o.has("http_filters"): // a piece of a connection manager, as documents show it
+		e.loose = append(e.loose, o.list("http_filters")...)
+		o.rest()
 	default:
 		e.fail(v.Pos(), "not known: an Envoy bootstrap, an answer of a discovery service, a listener, a cluster, a route configuration, an HTTP filter, an Istio WasmPlugin or EnvoyFilter is expected")
 	}

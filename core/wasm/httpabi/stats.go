@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // errorKinds names what Stats.Errors counts.
@@ -65,6 +66,7 @@ func (f *Filter) Status() filter.Status {
 		Memory: filter.Memory{Now: int64(f.Memory()), High: s.MemoryHigh, Cap: int64(f.o.Memory)},
 		Budget: filter.Budget{Call: f.o.CPU, Stream: f.o.CPUTotal, Start: f.o.Start},
 		Phases: f.Snapshot(), Failures: s.Errors, Dropped: s.LinesDropped, Last: f.last.Load(),
+		Links: abi.Links(f.module.Links()),
 	}
 	if left, stopped := f.breaker.Stopped(); stopped {
 		until := time.Now().Add(left)

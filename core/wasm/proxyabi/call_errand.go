@@ -55,11 +55,12 @@ type errand struct {
 	held   int         // bytes of the VM's
 	headed bool        // an answer has begun
 	loose  bool        // something has panicked: who knows what still uses y
+	wait   int64       // nanoseconds until it may begin
 	via    *member     // guarded by the plugin's reach; nil: it uses no plan's upstreams
 	rpc    *rpc        // nil: HTTP
 }
 
-// bell wakes an errand that waits for a plan when it is cancelled.
+// bell wakes an errand that waits for its time or for a plan when it is cancelled.
 type bell chan struct{}
 
 // Abort implements exchange.Link.
@@ -91,8 +92,47 @@ func (e *errand) forget() {
 // errands are those of a shard that its guest is waiting for, by the number that the guest knows them by. The shard's mutex
 // guards them.
 type errands struct {
-	all  map[uint32]*errand
-	last uint32
+	all    map[uint32]*errand
+	last   uint32
+	slot   int64 // clock.Nano when the call was due that was paced last
+	rested int64 // clock.Nano when streams may bring more
+}
+
+// A guest whose every answer makes it ask again would run for ever, as would one that the other side of a stream pours messages
+// on. So calls that no request's own callback makes begin at a rate that costs a shard a part of a core, after a burst; and
+// between the messages of streams there is a rest as long as the guest took for them.
+const (
+	callEvery = 500 * time.Microsecond
+	callBurst = maxErrands
+	restLeast = 5 * time.Millisecond // less is saved up: so short a sleep lasts far longer than it should
+)
+
+// pace gives how long a call that is made now has to wait.
+func (l *errands) pace(now int64) (wait int64) {
+	l.slot = max(l.slot, now-int64(callBurst*callEvery)) + int64(callEvery)
+	return max(l.slot-now, 0)
+}
+
+// rest gives how long streams have to wait after a message that took the guest so long.
+func (l *errands) rest(now, took int64) (wait int64) {
+	l.rested = max(l.rested, now) + took
+	if wait = l.rested - now; wait < int64(restLeast) {
+		return 0
+	}
+	return wait
+}
+
+// sleep lasts until e is cancelled at most.
+func (e *errand) sleep(d int64) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(time.Duration(d))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-e.bell:
+	}
 }
 
 // What the lowest two bits of a number say.
@@ -119,8 +159,7 @@ func (l *errands) ticket(kind uint32) uint32 {
 // send makes e one that is under way: run is its goroutine's. bytes are what it holds by now. Of a canary it goes nowhere, but
 // the guest is not told so: one that takes a refusal for a reason to end would never be accepted.
 func (sh *shard) send(e *errand, kind uint32, timeout time.Duration, bytes int, run func(*errand)) (id uint32, ok bool) {
-	vm := sh.vm
-	if bytes > vm.room() || len(sh.out.all) >= maxErrands || !sh.canary && !e.admit(bytes) {
+	if len(sh.out.all) >= maxErrands || !sh.canary && !e.admit(bytes) {
 		e.root.complain(tooMuch, []byte(e.name))
 		e.forget()
 		return 0, false
@@ -137,6 +176,9 @@ func (sh *shard) send(e *errand, kind uint32, timeout time.Duration, bytes int, 
 		handle := e.handle
 		e.due = clock.Nano() + int64(timeout)
 		e.timer = time.AfterFunc(timeout, func() { handle.Cancel(errCallLate) })
+	}
+	if sh.entered == nil {
+		e.wait = sh.out.pace(clock.Nano())
 	}
 	e.y.Await(e.bell)
 	go func() {
@@ -348,8 +390,9 @@ func (r *reach) end(e *errand) {
 	r.idle.Done()
 }
 
-// enter gives e the upstreams to ask, until part. It waits for a plan if there is none.
+// enter gives e the upstreams to ask, until part, when its time has come. It waits for a plan if there is none.
 func (r *reach) enter(e *errand) (filter.Upstreams, error) {
+	e.sleep(e.wait)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for {

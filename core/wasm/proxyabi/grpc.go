@@ -44,7 +44,7 @@ func grpcCall(sh *shard, a []uint64) status {
 		return statusInternalFailure
 	}
 	e.promise(timeout)
-	id, ok := sh.send(e, ticketRPC, timeout, 0, (*errand).converse)
+	id, ok := sh.send(e, ticketRPC, timeout, int(u32(a[7])), (*errand).converse)
 	if !ok {
 		return statusInternalFailure
 	}
@@ -58,7 +58,7 @@ func grpcStream(sh *shard, a []uint64) status {
 		return st
 	}
 	e.promise(timeout)
-	id, ok := sh.send(e, ticketStream, timeout, 0, (*errand).converse)
+	id, ok := sh.send(e, ticketStream, timeout, int(u32(a[7])), (*errand).converse)
 	if !ok {
 		return statusInternalFailure
 	}

@@ -55,12 +55,13 @@ func logLine(sh *shard, a []uint64) status {
 }
 
 // logLevel is proxy_get_log_level (level*): the lowest that is written.
-func logLevel(sh *shard, a []uint64) status {
-	n := 0
-	for n < len(levels)-1 && !sh.vm.journal.Enabled(levels[n]) {
+func logLevel(sh *shard, a []uint64) status { return sh.put32(a[0], sh.level()) }
+
+func (sh *shard) level() (n uint32) {
+	for int(n) < len(levels)-1 && !sh.vm.journal.Enabled(levels[n]) {
 		n++
 	}
-	return sh.put32(a[0], uint32(n))
+	return n
 }
 
 // currentTime is proxy_get_current_time_nanoseconds (time*), since 1970.

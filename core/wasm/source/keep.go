@@ -60,7 +60,7 @@ func (k *keep) module(hash string) ([]byte, error) {
 		return nil, absent(err)
 	}
 	defer f.Close()
-	code, err := readMost(f)
+	code, err := readMost(f, MaxModule)
 	if err != nil {
 		return nil, err
 	}

@@ -79,7 +79,7 @@ func (s *Store) Pull(ctx context.Context, address string, o PullOptions) (Pulled
 	}
 	ctx, cancel := s.context(ctx, pullTime)
 	defer cancel()
-	p := puller{repository: &remote.Repository{Reference: ref, PlainHTTP: o.PlainHTTP, MaxMetadataBytes: maxManifest}}
+	p := puller{most: s.most, repository: &remote.Repository{Reference: ref, PlainHTTP: o.PlainHTTP, MaxMetadataBytes: maxManifest}}
 	if p.repository.Client, err = s.registryClient(o, ref); err != nil {
 		return Pulled{}, err
 	}
@@ -216,6 +216,7 @@ func printable(r rune) rune {
 // puller walks from a reference to a module.
 type puller struct {
 	repository *remote.Repository
+	most       int64           // bytes of a module
 	way        []digest.Digest // of what lead to the module: a manifest within an index, a layer
 	code       []byte
 	format     string
@@ -274,7 +275,7 @@ func (p *puller) blob(ctx context.Context, d digest.Digest) error {
 	}
 	compressed := bytes.HasPrefix(b, []byte("\x1f\x8b"))
 	if compressed || len(b) > 262 && string(b[257:262]) == "ustar" {
-		p.code, err = fromArchive(b, compressed)
+		p.code, err = fromArchive(b, compressed, p.most)
 		p.format = "a layer of a container image"
 		return err
 	}
@@ -283,8 +284,8 @@ func (p *puller) blob(ctx context.Context, d digest.Digest) error {
 }
 
 func (p *puller) fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if desc.Size > MaxModule {
-		return nil, fmt.Errorf("its layer is %w", errTooLarge)
+	if desc.Size > p.most {
+		return nil, fmt.Errorf("its layer is %w", tooLarge(p.most))
 	}
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("its layer has a digest that is none: %w", err)
@@ -294,7 +295,7 @@ func (p *puller) fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, er
 		return nil, fmt.Errorf("its layer: %w", err)
 	}
 	defer rc.Close()
-	b, err := readAll(rc, desc, MaxModule)
+	b, err := readAll(rc, desc, p.most)
 	if err != nil {
 		return nil, fmt.Errorf("its layer: %w", err)
 	}
@@ -351,7 +352,7 @@ func (p *puller) manifest(ctx context.Context, b []byte, mediaType string, depth
 	}
 	p.way = append(p.way, last.Digest)
 	p.format = "a container image"
-	p.code, err = fromArchive(archive, compressed)
+	p.code, err = fromArchive(archive, compressed, p.most)
 	return err
 }
 

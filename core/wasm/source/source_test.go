@@ -145,20 +145,20 @@ func TestGetErrors(t *testing.T) {
 	bad("not a WebAssembly module: it is HTML or XML: the page of an error, perhaps", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = io.WriteString(w, "<html>")
 	})
-	bad("larger than 256 MiB", func(w http.ResponseWriter, _ *http.Request) {
+	bad("larger than 2 MiB", func(w http.ResponseWriter, _ *http.Request) {
 		zeros := make([]byte, 1<<20)
-		for range MaxModule>>20 + 1 {
+		for range s.most>>20 + 1 {
 			if _, err := w.Write(zeros); err != nil {
 				return
 			}
 		}
 	})
-	bad("more than 5 redirects", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", 302) })
+	bad("more than 5 redirects", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path+"x", http.StatusFound) })
 	bad("redirected from https to http://127.0.0.1:1/x", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "http://127.0.0.1:1/x", 302)
+		http.Redirect(w, r, "http://127.0.0.1:1/x", http.StatusFound)
 	})
 	bad("redirected from https to file:///etc/passwd", func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, "file:///etc/passwd", 302)
+		http.Redirect(w, r, "file:///etc/passwd", http.StatusFound)
 	})
 	srv.serve(1)
 	pin := hashOf(module(2))
@@ -195,7 +195,7 @@ func TestRedirects(t *testing.T) {
 	s, _ := newStore(t, roots)
 	srv.give(func(w http.ResponseWriter, r *http.Request) {
 		if len(r.URL.Path) < 6 {
-			http.Redirect(w, r, r.URL.Path+"x", 302)
+			http.Redirect(w, r, r.URL.Path+"x", http.StatusFound)
 			return
 		}
 		_, _ = w.Write(module(1))
