@@ -8,6 +8,7 @@ WASM     = build/wasm
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PEBBLE      = github.com/letsencrypt/pebble/v2/cmd/pebble@v2.10.1
+ASC         = npm:assemblyscript@0.28.20
 COVER_FLOOR = 85
 
 .DEFAULT_GOAL := help
@@ -67,8 +68,8 @@ score-quick: build tools ## the same rows, as short as in the suite
 score-%: build
 	$(GO) run ./bench/score $*
 
-tools: ## fetch what the suite needs beside Go: redis-server, curl, and pebble as a certificate authority
-	@GO='$(GO)' sh .ci/tools redis-server curl $(PEBBLE)
+tools: ## fetch what the suite needs beside Go: redis-server, docker-registry, curl, pebble as a certificate authority, compilers for guests
+	@GO='$(GO)' sh .ci/tools redis-server docker-registry curl $(PEBBLE) clang lld rustc libstd-rust-dev-wasm32 $(ASC)
 
 bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and slowhttptest
 	@sh .ci/tools nginx haproxy wrk slowhttptest

@@ -4,7 +4,7 @@
 //	ground    unit, fault, pool, clock, metric: no weir package
 //	sockets   netio, socket
 //	words     config, exchange
-//	contract  filter, wire
+//	contract  filter, wire; and importer, which only cmd asks
 //	HTTP/2    h2
 //	engines   route, upstream, wasm, identity, limit, observe, certs: none imports another
 //	assembly  plan

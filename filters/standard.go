@@ -7,13 +7,14 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/source"
 	"github.com/weirproxy/weir/filters/headers"
 	"github.com/weirproxy/weir/filters/wasm"
 )
 
 // Options are what filters share between plans.
 type Options struct {
-	StateDir string                                     // compiled modules are kept in its folder wasm; empty: nowhere
+	StateDir string                                     // modules, also compiled ones, are kept in its folder wasm; empty: nowhere
 	Open     func(file string) (code []byte, err error) // reads a Wasm module; nil: from the file
 	Log      zerolog.Logger
 }
@@ -29,7 +30,8 @@ func Open(o Options) *Set {
 	if o.StateDir != "" {
 		cache = filepath.Join(o.StateDir, "wasm")
 	}
-	return &Set{Wasm: wasm.New(wasm.Options{CacheDir: cache, Open: o.Open, Log: o.Log})}
+	store := source.New(source.Options{StateDir: o.StateDir, Log: o.Log})
+	return &Set{Wasm: wasm.New(wasm.Options{CacheDir: cache, Open: o.Open, Modules: store, Log: o.Log})}
 }
 
 // Standard is the table of kinds: filters in one slot stand in this order.

@@ -111,7 +111,7 @@ routes:
 	_, h, body = r.Get("/fixed")
 	f("fixed answer", body+" "+h.Get("X-Tag")+" "+h.Get("X-Frame-Options"), "fixed edge DENY")
 	for _, filter := range set.Wasm.Filters() {
-		if filter.Stats.Stock.InUse != 0 || len(filter.Stats.Errors) != 0 {
+		if filter.Use.InUse != 0 || len(filter.Failures) != 0 {
 			t.Errorf("%+v", filter)
 		}
 	}
@@ -241,15 +241,15 @@ routes:
 	_ = c.Close()
 	coretest.Eventually(t, "instances to come back", func() bool {
 		for _, f := range set.Wasm.Filters() {
-			if f.Stats.Stock.InUse != 0 {
+			if f.Use.InUse != 0 {
 				return false
 			}
 		}
 		return true
 	})
 	for _, f := range set.Wasm.Filters() {
-		if f.Stats.Stock.Discards != 1 || f.Stats.Errors["trap"] != 1 {
-			t.Errorf("%s: %+v", f.Name, f.Stats)
+		if f.Instances.Discarded != 1 || f.Failures["trap"] != 1 {
+			t.Errorf("%+v", f)
 		}
 	}
 	// A reload that changes nothing keeps the filters.
@@ -261,7 +261,7 @@ routes:
 		t.Error(status)
 	}
 	for _, f := range set.Wasm.Filters() {
-		if f.Stats.Errors["trap"] != 1 || f.Places != 1 { // it remembers, so it is the same
+		if f.Failures["trap"] != 1 || f.Places != 1 { // it remembers, so it is the same
 			t.Errorf("%s: %+v", f.Name, f)
 		}
 	}
@@ -371,8 +371,8 @@ routes: [{match: {path: /*}, auth: none, wasm: [same, other], upstream: api}]
 	clients.Wait()
 	coretest.Eventually(t, "old filters to be closed", func() bool { return len(set.Wasm.Filters()) == 2 })
 	for _, f := range set.Wasm.Filters() {
-		if len(f.Stats.Errors) != 0 || f.Name == "same" && f.Stats.Stock.Made > 8 {
-			t.Errorf("%s: %+v", f.Name, f.Stats)
+		if len(f.Failures) != 0 || f.Name == "same" && f.Instances.Made > 8 {
+			t.Errorf("%+v", f)
 		}
 	}
 }

@@ -18,6 +18,8 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Serve a configuration, or the built-in demo without -c."`
 	Check   checkCommand   `cmd:"" help:"Build everything a configuration asks for, tell what is wrong with it, and serve nothing."`
 	Health  healthCommand  `cmd:"" help:"Ask a running node for its health; exits by the answer. For containers."`
+	Filter  filterCommand  `cmd:"" help:"Look into a WebAssembly filter, or pull it from a registry."`
+	Import  importCommand  `cmd:"" help:"Turn the configuration of another proxy into one of weir's."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	ShowVersion kong.VersionFlag `name:"version" help:"Print the version."`

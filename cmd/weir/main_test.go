@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setupScript})
+	testscript.Run(t, testscript.Params{Dir: "testdata/script", Setup: setupScript, Cmds: filterCommands(t)})
 }
 
 // TestDocs loads every YAML block of every README: what a reader copies works.

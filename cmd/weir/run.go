@@ -54,7 +54,7 @@ func (c *runCommand) Run(out io.Writer) error {
 		return err
 	}
 	defer kinds.Close()
-	o.Kinds = kinds.Standard()
+	o.Kinds, o.Filters, o.Figures = kinds.Standard(), kinds.Wasm.Filters, kinds.Wasm.AppendMetrics
 	signals.stop = notify(2, syscall.SIGTERM, syscall.SIGINT)
 	n, err := node.Start(o)
 	if err != nil && shown != nil && strings.Contains(err.Error(), syscall.EADDRINUSE.Error()) {

@@ -9,14 +9,17 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
-// setupScript gives every script two certificates with their keys, an empty module, and an address that is taken.
+// setupScript gives every script two certificates with their keys, modules, and an address that is taken.
 func setupScript(e *testscript.Env) error {
 	for _, name := range []string{"a", "b"} {
 		if err := writePair(e.WorkDir, name); err != nil {
@@ -27,6 +30,13 @@ func setupScript(e *testscript.Env) error {
 	if err := os.WriteFile(filepath.Join(e.WorkDir, "empty.wasm"), []byte("\x00asm\x01\x00\x00\x00"), 0o600); err != nil {
 		return err
 	}
+	if err := writeModules(e.WorkDir); err != nil {
+		return err
+	}
+	e.Values[serverKey{}] = httptest.NewUnstartedServer(nil)
+	if err := os.WriteFile(filepath.Join(e.WorkDir, "pass.wasm"), passGuest(), 0o600); err != nil {
+		return err
+	}
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -34,6 +44,16 @@ func setupScript(e *testscript.Env) error {
 	e.Defer(func() { taken.Close() })
 	e.Vars = append(e.Vars, "TAKEN="+taken.Addr().String())
 	return nil
+}
+
+// passGuest is a filter of the http-wasm ABI that lets everything pass.
+func passGuest() []byte {
+	var m asm.Module
+	m.Memory(1, 1)
+	m.Export("memory", 2, 0)
+	m.Export("handle_request", 0, m.Func(nil, asm.T(asm.I64), nil, asm.Const64(1)))
+	m.Export("handle_response", 0, m.Func(asm.T(asm.I32, asm.I32), nil, nil))
+	return m.Bytes()
 }
 
 func writePair(dir, name string) error {

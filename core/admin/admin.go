@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/observe"
 	"github.com/weirproxy/weir/core/plan"
 )
@@ -24,6 +25,7 @@ type Options struct {
 	Health  *observe.Health
 	Plan    func() *plan.Plan // the plan of the moment; its plain data only is read
 	Reload  func() error
+	Filters func() []filter.Status // the filters that are loaded, in no order; nil: there are none
 }
 
 // Server is the admin listener. net/http serves it: nothing here is on the path of a request.
@@ -96,6 +98,7 @@ func (s *Server) handler() http.Handler {
 		"/metrics/prometheus":  {"GET", false, s.metrics},
 		"/routes":              {"GET", false, s.routes},
 		"/upstreams":           {"GET", false, s.upstreams},
+		"/filters":             {"GET", false, s.filters},
 		"/certificates":        {"GET", false, s.certificates},
 		"/reload":              {"POST", false, s.reload},
 		"/debug/pprof/profile": {"GET", false, pprof.Profile},

@@ -45,13 +45,7 @@ func (d *decoder) joinColons(tokens token.Tokens) (token.Tokens, bool) {
 		}
 		out = append(out, tk)
 	}
-	for i, tk := range out {
-		tk.Prev, tk.Next = nil, nil
-		if i > 0 {
-			tk.Prev, out[i-1].Next = out[i-1], tk
-		}
-	}
-	return out, true
+	return linked(out), true
 }
 
 // glued says that b follows a without white space, one of them is a colon and the other is a plain scalar.

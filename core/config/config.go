@@ -55,24 +55,31 @@ func (d *decoder) parse(data []byte) *node {
 
 // document returns nil when the text is not one YAML document.
 func (d *decoder) document(data []byte) *node {
-	start := Pos{File: d.file, Line: 1, Column: 1}
-	if len(data) > maxFile {
-		d.fail(start, "the file is larger than %d MiB", maxFile>>20)
-		return nil
-	}
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	if line, column, ok := invalidByte(data); ok {
-		d.fail(Pos{File: d.file, Line: line, Column: column}, "the file is not UTF-8 text")
+	if !d.readable(data) {
 		return nil
 	}
 	root := d.tree(data)
 	if root == nil {
 		if len(d.problems.List) == 0 {
-			d.fail(start, "the file is empty")
+			d.fail(Pos{File: d.file, Line: 1, Column: 1}, "the file is empty")
 		}
 		return nil
 	}
 	return root
+}
+
+// readable says whether data is of a size and an encoding to be parsed.
+func (d *decoder) readable(data []byte) bool {
+	if len(data) > maxFile {
+		d.fail(Pos{File: d.file, Line: 1, Column: 1}, "the file is larger than %d MiB", maxFile>>20)
+		return false
+	}
+	if line, column, bad := invalidByte(data); bad {
+		d.fail(Pos{File: d.file, Line: line, Column: column}, "the file is not UTF-8 text")
+		return false
+	}
+	return true
 }
 
 // invalidByte finds the first byte that is not UTF-8, or a NUL, which no parser of YAML agrees about.

@@ -18,6 +18,7 @@ type decoder struct {
 	env      func(string) (string, bool)
 	problems Problems
 	warnings Problems
+	foreign  bool            // the file is in a format of others: ${…} is nothing special
 	broken   map[string]bool // paths of values that were refused: what is said about them later is noise
 
 	declared [len(spaceNames)]map[string]bool

@@ -98,49 +98,106 @@ func (n *node) get(name string) *node {
 }
 
 // tree parses data and returns its root, nil when it is empty or was refused.
-func (d *decoder) tree(data []byte) (root *node) {
+func (d *decoder) tree(data []byte) *node {
+	docs, _ := d.trees(data, func(n ast.Node) bool {
+		d.fail(d.nodePos(n, ""), "a second document; a configuration is one document")
+		return false
+	})
+	if len(docs) == 0 {
+		return nil
+	}
+	return docs[0]
+}
+
+// trees parses data and returns the roots of its documents, leaving out empty ones; further decides whether there may be one
+// after the first. It reports false if something was refused.
+func (d *decoder) trees(data []byte, further func(ast.Node) bool) (roots []*node, ok bool) {
 	// The parser is somebody else's and this is the one place that meets arbitrary text: a panic in it is a refusal.
 	defer func() {
 		if r := recover(); r != nil {
 			d.fail(Pos{File: d.file, Line: 1, Column: 1}, "the file is not YAML that can be read: %v", r)
-			root = nil
+			roots, ok = nil, false
 		}
 	}()
 	tokens := lexer.Tokenize(string(data))
 	if tk := tooDeep(tokens); tk != nil {
 		d.fail(d.tokenPos(tk, ""), "nested more than %d deep", maxDepth)
-		return nil
+		return nil, false
 	}
-	tokens, ok := d.joinColons(tokens)
+	tokens, ok = d.joinColons(tokens)
 	if !ok {
-		return nil
+		return nil, false
 	}
-	file, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
-	if err != nil {
-		d.syntax(data, err)
-		return nil
-	}
-	var body ast.Node
-	for _, doc := range file.Docs {
-		if doc.Body == nil {
-			continue
+	var bodies []ast.Node
+	for _, part := range documents(tokens) {
+		file, err := parser.Parse(part, 0, parser.AllowDuplicateMapKey())
+		if err != nil {
+			d.syntax(data, err)
+			return nil, false
 		}
-		if body != nil {
-			d.fail(d.nodePos(doc.Body, ""), "a second document; a configuration is one document")
-			return nil
+		for _, doc := range file.Docs {
+			if doc.Body == nil {
+				continue
+			}
+			if len(bodies) > 0 && !further(doc.Body) {
+				return nil, false
+			}
+			bodies = append(bodies, doc.Body)
 		}
-		body = doc.Body
-	}
-	if body == nil {
-		return nil
 	}
 	d.broken = map[string]bool{}
-	b := builder{d: d, anchors: map[string]*node{}}
-	root = b.build(body, Pos{}, 0)
-	if b.tooBig || root.kind == broken {
-		return nil
+	for _, body := range bodies {
+		b := builder{d: d, anchors: map[string]*node{}}
+		root := b.build(body, Pos{}, 0)
+		if b.tooBig || root.kind == broken {
+			return nil, false
+		}
+		roots = append(roots, root)
 	}
-	return root
+	return roots, true
+}
+
+// documents cuts tokens where documents begin: the parser forgets all that comes after an empty one.
+func documents(tokens token.Tokens) []token.Tokens {
+	var out []token.Tokens
+	from, content, directive := 0, false, false
+	cut := func(to int) {
+		if content {
+			out = append(out, linked(tokens[from:to]))
+		}
+	}
+	for i, tk := range tokens {
+		switch tk.Type {
+		case token.DocumentHeaderType:
+			if directive { // it belongs to the document that begins here
+				directive, content = false, true
+				continue
+			}
+			cut(i)
+			from, content = i, false
+		case token.DocumentEndType:
+			cut(i)
+			from, content = i+1, false
+		case token.DirectiveType:
+			directive = true
+		case token.CommentType:
+		default:
+			content = true
+		}
+	}
+	cut(len(tokens))
+	return out
+}
+
+// linked makes tokens a list of their own.
+func linked(tokens token.Tokens) token.Tokens {
+	for i, tk := range tokens {
+		tk.Prev, tk.Next = nil, nil
+		if i > 0 {
+			tk.Prev, tokens[i-1].Next = tokens[i-1], tk
+		}
+	}
+	return tokens
 }
 
 // syntax reports an error of the parser.
@@ -272,7 +329,7 @@ func (b *builder) buildFields(out *node, values []*ast.MappingValueNode, pos Pos
 			continue
 		}
 		keyPos.Path = pos.key(name)
-		if strings.Contains(name, "${") {
+		if strings.Contains(name, "${") && !b.d.foreign {
 			b.d.fail(keyPos, "variables are expanded in values, not in keys")
 		}
 		if line, dup := seen[name]; dup {

@@ -33,8 +33,12 @@ type Rig struct {
 // Options of a Rig.
 type Options struct {
 	Kinds []filter.Kind
-	Env   map[string]string // UPSTREAM among them for a Rig without a handler
-	Files map[string]string // beside the configuration, by name
+	// Filters lists those that are loaded, for the admin side.
+	Filters func() []filter.Status
+	// Figures appends metrics that filters count.
+	Figures func(dst []byte) []byte
+	Env     map[string]string // UPSTREAM among them for a Rig without a handler
+	Files   map[string]string // beside the configuration, by name
 
 	Discard bool // what the access log has for stdout goes nowhere
 }
@@ -67,7 +71,7 @@ func Start(t testing.TB, yaml string, handler http.Handler, o Options) *Rig {
 	}
 	n, err := node.Start(node.Options{
 		Load:  func() (*config.Spec, error) { return config.Load(r.File, env) },
-		Kinds: o.Kinds, Log: r.Log, Stdout: stdout,
+		Kinds: o.Kinds, Filters: o.Filters, Figures: o.Figures, Log: r.Log, Stdout: stdout,
 	})
 	if err != nil {
 		t.Fatalf("start weir:\n%v", err)

@@ -21,7 +21,7 @@ var errTooLarge = fault.New(fault.BodyTooLarge, "body larger than allowed")
 type Body struct {
 	// Length is what the message says its body has in bytes; -1 if that is known only at its end.
 	Length int64
-	// Limit is the most bytes that may be pulled from the wire; 0 is no limit.
+	// Limit is the most bytes that may be pulled from src, 0 is no limit; see Bound.
 	Limit int64
 	// Read counts bytes pulled from src; see Pulled.
 	Read int64
@@ -51,27 +51,41 @@ func (b *Body) Init(length int64, src Source) {
 
 // Through puts s between b and whoever pulls it from now on: under takes over all that b was, and b becomes the bytes that s
 // makes of it, length of them as for Init. Nobody may be pulling meanwhile. A limit, and a copy under way (Tap), stay with
-// what b was.
+// what b was. under stays where it is, in nobody else's use, for as long as b is pulled.
 func (b *Body) Through(under *Body, s Source, length int64) {
 	own := under.own
 	*under = *b
-	*b = Body{Length: length, under: under, src: s, own: own[:0]}
+	*b = Body{own: own}
+	b.Init(length, s)
+	b.under = under
+}
+
+// Layered reports whether a filter stands between the wire and whoever pulls b.
+func (b *Body) Layered() bool { return b.under != nil }
+
+// Bound makes limit the most bytes that may come from the wire, whatever filters make of them; 0 is no limit. The error says
+// that more have come already, or that the message announces more.
+func (b *Body) Bound(limit int64) error {
+	b = b.wire()
+	b.Limit = limit
+	if limit > 0 && max(b.Length, b.Read) > limit {
+		return errTooLarge
+	}
+	return nil
 }
 
 // Pulled counts the bytes that have come from the wire, whatever filters made of them.
-func (b *Body) Pulled() int64 {
-	for b.under != nil {
-		b = b.under
-	}
-	return b.Read
-}
+func (b *Body) Pulled() int64 { return b.wire().Read }
 
 // Count adds bytes that came from the wire and did not pass b: a tunnel's.
-func (b *Body) Count(n int64) {
+func (b *Body) Count(n int64) { b.wire().Read += n }
+
+// wire is the body beneath all layers.
+func (b *Body) wire() *Body {
 	for b.under != nil {
 		b = b.under
 	}
-	b.Read += n
+	return b
 }
 
 // Empty reports whether there is no byte left and it is already known.
@@ -180,6 +194,9 @@ func (b *Body) copyOut(p []byte) {
 
 // Fail makes err what is pulled from now on.
 func (b *Body) Fail(err error) { b.front, b.err = nil, err }
+
+// Reset makes b empty. It keeps a buffer that is not large.
+func (b *Body) Reset() { b.reset() }
 
 func (b *Body) reset() {
 	own := b.own

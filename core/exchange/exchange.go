@@ -74,6 +74,8 @@ type TLS struct {
 	Protocol   string            // ALPN; may be empty
 	Peer       *x509.Certificate // the client's own, verified or not; nil without one
 	Verified   bool
+	Subject    string // Peer's, roughly as RFC 2253 writes it
+	URI        string // the first among Peer's alternative names; may be empty
 }
 
 // Record is what will be known of the exchange when it is over: for the access log and the metrics.
@@ -134,7 +136,7 @@ type State interface {
 	Release(x *Exchange)
 }
 
-// MaxSlots is the most filters one route may carry.
+// MaxSlots is the most filters one route may carry, and one exchange may come to on all routes that it is sent along.
 const MaxSlots = 16
 
 // Params are the path segments that a route's pattern named.
@@ -179,7 +181,7 @@ type Exchange struct {
 	Quota     Quota
 	Notes     Notes
 	Sent      bool // the head of the answer has been handed to Down
-	Reroute   bool // a filter has changed what routes are found by, and wants the route to be found anew
+	Reroute   bool // a filter has changed what routes are found by, and wants the route to be found anew: heard when its Request gives Continue
 	Slots     [MaxSlots]State
 
 	// Guarded are field names, lower-case, that the client may not send to the upstream, not in trailers either.

@@ -1,12 +1,17 @@
 package exchange
 
-import "bytes"
+import (
+	"bytes"
+	"sync"
+)
 
 // maxNotes is the most bytes of names and values that one exchange keeps.
 const maxNotes = 64 << 10
 
-// Notes are what filters of an exchange leave for one another, by name. The zero value is empty.
+// Notes are what filters of an exchange leave for one another, by name. The zero value is empty. Set and Get may be called
+// concurrently: a filter at the body that goes up runs beside those at the answer.
 type Notes struct {
+	mu    sync.Mutex
 	list  []note
 	bytes []byte
 }
@@ -16,6 +21,8 @@ type note struct{ at, name, value int }
 
 // Set keeps a copy of the value under the name. It reports false if there is no room.
 func (n *Notes) Set(name, value []byte) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	if len(n.bytes)+len(name)+len(value) > maxNotes {
 		return false
 	}
@@ -31,8 +38,10 @@ func (n *Notes) Set(name, value []byte) bool {
 	return true
 }
 
-// Get gives the value under the name, a view until the next Set.
+// Get gives the value under the name, a view as long as the exchange lives: what was kept once is not written over.
 func (n *Notes) Get(name []byte) (value []byte, ok bool) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	for i := range n.list {
 		k := &n.list[i]
 		if end := k.at + k.name; bytes.Equal(n.bytes[k.at:end], name) {

@@ -5,6 +5,7 @@ package filter
 import (
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/metric"
 )
 
 // Verdict is what a filter decided.
@@ -17,7 +18,7 @@ const (
 	Respond
 	// Reset ends the connection without an answer.
 	Reset
-	// Reply is Respond, but the filter itself sees the answer, too: its Response is called with it.
+	// Reply is Respond, but the filter itself sees the answer, too: its Response is called with it. In Response it is Respond.
 	Reply
 )
 
@@ -50,20 +51,33 @@ func (s Slot) String() string { return [...]string{"edge", "identity", "upstream
 // may block, within the filter's own budget. An error is a *fault.Fault where its kind matters; what happens then is the
 // plan's on_error. The filter pulls body bytes itself, from x.Request.Body or x.Response.Body, and pushes back or
 // replaces what the other side is still to see.
+//
+// Or it puts a source of its own between (exchange.Body.Through), which is pulled when its bytes are wanted, never after the
+// exchange. Of a request's body another goroutine may do that, while the one that serves x reads the answer, or runs the
+// filter's Response: of x such a source touches that body and its trailer fields and nothing else. An error that it gives
+// ends the exchange, whatever the plan's on_error, and is no failure that is counted of the filter: a source whose filter may
+// fail gives the bytes beneath as they are. An error of fault.GuestFailed is the filter's, an Answer answers.
 type Filter interface {
-	// Request is called when the header section has come. slot is where the filter keeps its state in x.Slots.
+	// Request is called when the header section has come. slot is where the filter keeps its state in x.Slots: its index among
+	// the filters that the exchange has come to.
+	//
+	// A filter that has changed what routes are found by (x.Request.Target, Host, Method, fields) and wants that to count sets
+	// x.Reroute and gives Continue. The target is normalised then, Path and Query are made of it, and the exchange goes along
+	// the route that is found: its access rules, limits and filters come first, but for what has been done for x already. No
+	// filter is called twice.
 	Request(x *exchange.Exchange, slot int) (Verdict, error)
-	// Response is called with the answer's header section, before any of it is sent: after a Request that gave Continue,
-	// also when the answer is our own; failed is true if no answer could be had.
+	// Response is called with the answer's header section, before any of it is sent: once, after a Request that gave Continue
+	// or Reply, also when the answer is our own; failed is true if no answer could be had.
 	Response(x *exchange.Exchange, slot int, failed bool) (Verdict, error)
 	// Close frees what the filter holds. No call is under way or follows.
 	Close() error
 }
 
 // Answer is how a filter answers an exchange when it is not asked for a verdict, since a body passes through it: the body
-// fails with it, and if nothing of an answer has been sent yet, what Make puts into x.Response is the answer. The filter
-// itself and those before it see it in their Response. Who serves the exchange calls Make; a filter makes one Answer for an
-// exchange, as an error that is found with errors.As.
+// fails with it, and if nothing of an answer has been sent yet, what Make puts into x.Response is the answer; else what the
+// client has is cut. The filter itself and those before it see the answer in their Response, but for those that have seen one
+// already: with a body of an answer that is the filter itself. Who serves the exchange calls Make, once the upstream has been
+// let go. An Answer is given as it is, or wrapped (errors.Unwrap).
 type Answer struct {
 	Make func(x *exchange.Exchange)
 	Slot int // of the filter
@@ -81,4 +95,11 @@ type Measured interface {
 	// Instances is how many there are now, Memory their memory in bytes.
 	Instances() float64
 	Memory() float64
+}
+
+// Timed is a Filter that knows the CPU time of its calls. Any goroutine may call.
+type Timed interface {
+	// PhaseNames lists the phases of calls; Spread is what those of one have taken, by its place in that list, nil if none was.
+	PhaseNames() []string
+	Spread(phase int) *metric.Spread
 }

@@ -44,6 +44,10 @@ type Placed struct {
 	Filter   Filter
 	FailOpen bool // an error of the filter's own skips it; else it ends the exchange
 
+	// Key, comparable, is equal for what is the same filter on several routes: of an exchange that is sent from one of them to
+	// another it is called once. nil: the Filter itself is its key.
+	Key any
+
 	// Answer, in place of a Filter, changes the fields of every answer of the route after all filters have: also of those
 	// to requests that never came to a filter, and to failures. It can't fail, and may be called after the plan has closed.
 	Answer func(x *exchange.Exchange)

@@ -35,6 +35,12 @@ func BenchmarkHistogram(b *testing.B) {
 	b.Run("library", func(b *testing.B) { parallel(b, func() { theirs.Update(.005) }) })
 }
 
+// BenchmarkSpread is what a call of a guest pays to be timed; run it with -cpu 1,2.
+func BenchmarkSpread(b *testing.B) {
+	s := NewSpread()
+	parallel(b, func() { s.Observe(300) })
+}
+
 func BenchmarkAppendText(b *testing.B) {
 	r := NewRegistry()
 	h := r.Histograms("h_seconds", "", bounds, "route")

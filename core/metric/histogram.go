@@ -94,28 +94,12 @@ func (h *Histogram) word(i int) (n uint64) {
 }
 
 func (h *Histogram) appendTo(dst []byte, name, labels string) []byte {
-	open := "{"
-	if labels != "" {
-		open = labels[:len(labels)-1] + ","
-	}
-	bucket := func(le string, n uint64) {
-		dst = append(append(dst, name...), "_bucket"...)
-		dst = append(append(dst, open...), `le="`...)
-		dst = append(append(dst, le...), `"} `...)
-		dst = append(strconv.AppendUint(dst, n, 10), '\n')
-	}
+	t := histogramText{dst, name, labels}
 	var n uint64
 	for i, le := range h.layout.le {
 		n += h.word(i)
-		bucket(le, n)
+		t.bucket(le, n)
 	}
 	n += h.word(len(h.layout.bounds))
-	bucket("+Inf", n)
-
-	sum := float64(h.word(len(h.layout.bounds)+1)) / 1e9
-	dst = append(append(append(dst, name...), "_sum"...), labels...)
-	dst = append(strconv.AppendFloat(append(dst, ' '), sum, 'g', -1, 64), '\n')
-	// The count is the sum of the buckets just read, not another look at them: +Inf and _count must agree in one text.
-	dst = append(append(append(dst, name...), "_count"...), labels...)
-	return append(strconv.AppendUint(append(dst, ' '), n, 10), '\n')
+	return t.end(float64(h.word(len(h.layout.bounds)+1))/1e9, n)
 }

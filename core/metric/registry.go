@@ -121,6 +121,28 @@ func (c Callbacks) Acquire(ask func() float64, values ...string) *Callback {
 	return cb
 }
 
+// Spreads makes a family of histograms that are asked for when they are rendered; name ends in _seconds.
+func (r *Registry) Spreads(name, help string, labels ...string) Spreads {
+	return Spreads{r.add(name, help, "histogram", labels)}
+}
+
+// Spreads is a family of spreads by callback.
+type Spreads struct{ f *family }
+
+// Acquire shows what ask gives under these label values until Release; nil is nothing to show as yet. What several show
+// under the same ones is added up. ask may be called by several goroutines at once; it must neither block nor use the
+// registry.
+func (c Spreads) Acquire(ask func() *Spread, values ...string) *SpreadCallback {
+	cb := &SpreadCallback{ask: ask}
+	s := c.f.acquire(values, func(*series) value { return &spreads{} })
+	cb.own = s
+	c.f.mu.Lock()
+	old := s.value.(*spreads)
+	s.value = &spreads{live: append(slices.Clone(old.live), cb), gone: old.gone}
+	c.f.mu.Unlock()
+	return cb
+}
+
 type family struct {
 	name, head string
 	labels     []string
@@ -129,7 +151,7 @@ type family struct {
 	series map[string]*series // by rendered labels
 }
 
-// value is a Counter, a Histogram or callbacks.
+// value is a Counter, a Histogram, callbacks or spreads.
 type value interface {
 	appendTo(dst []byte, name, labels string) []byte
 }
@@ -190,8 +212,8 @@ func (f *family) appendText(dst []byte) []byte {
 	rows := make([]row, 0, len(f.series))
 	for _, labels := range slices.Sorted(maps.Keys(f.series)) {
 		v := f.series[labels].value
-		if cs, ok := v.(callbacks); ok && len(cs) == 0 {
-			continue // acquired this instant
+		if e, ok := v.(interface{ empty() bool }); ok && e.empty() {
+			continue // acquired this instant, or there is nothing to show as yet
 		}
 		rows = append(rows, row{labels, v})
 	}

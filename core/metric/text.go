@@ -2,6 +2,7 @@ package metric
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 )
 
@@ -34,6 +35,34 @@ func renderLabels(name string, labels, values []string) string {
 	}
 	b.WriteByte('}')
 	return b.String()
+}
+
+// histogramText renders one histogram.
+type histogramText struct {
+	dst          []byte
+	name, labels string
+}
+
+// bucket appends how many were up to le.
+func (t *histogramText) bucket(le string, n uint64) {
+	open := "{"
+	if t.labels != "" {
+		open = t.labels[:len(t.labels)-1] + ","
+	}
+	t.dst = append(append(t.dst, t.name...), "_bucket"...)
+	t.dst = append(append(t.dst, open...), `le="`...)
+	t.dst = append(append(t.dst, le...), `"} `...)
+	t.dst = append(strconv.AppendUint(t.dst, n, 10), '\n')
+}
+
+// end appends the rest. The count is the sum of the buckets just read, not another look at them: +Inf and _count must agree
+// in one text.
+func (t *histogramText) end(sum float64, n uint64) []byte {
+	t.bucket("+Inf", n)
+	dst := append(append(append(t.dst, t.name...), "_sum"...), t.labels...)
+	dst = append(strconv.AppendFloat(append(dst, ' '), sum, 'g', -1, 64), '\n')
+	dst = append(append(append(dst, t.name...), "_count"...), t.labels...)
+	return append(strconv.AppendUint(append(dst, ' '), n, 10), '\n')
 }
 
 // validName follows the classic data model: [a-zA-Z_:][a-zA-Z0-9_:]*, without colons in a label's name.

@@ -47,6 +47,7 @@ func (n *Node) adminFor(a *config.Admin) (*adminChange, error) {
 	}
 	s := admin.Serve(ln, admin.Options{
 		Token: token, Metrics: n.shared.Metrics, Health: n.shared.Health, Plan: func() *plan.Plan { return n.server.Plan() }, Reload: n.Reload,
+		Filters: n.o.Filters,
 	})
 	return &adminChange{server: s, token: token, opened: true}, nil
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/filter"
 )
 
 const administered = `
@@ -34,7 +35,10 @@ func TestAdmin(t *testing.T) {
 	yaml := func(token string) string {
 		return strings.NewReplacer("%s", "127.0.0.1:0", "%t", token).Replace(administered)
 	}
-	r := coretest.Start(t, yaml("s3cret"), http.NotFoundHandler(), coretest.Options{Kinds: ff.kinds(false)})
+	loaded := func() []filter.Status {
+		return []filter.Status{{Name: "b"}, {Name: "a", Config: "2", Routes: []string{"z", "y"}}, {Name: "a", Config: "1"}}
+	}
+	r := coretest.Start(t, yaml("s3cret"), http.NotFoundHandler(), coretest.Options{Kinds: ff.kinds(false), Filters: loaded})
 	ask := func(method, path, authorization string) (int, http.Header, string) {
 		t.Helper()
 		req, _ := http.NewRequest(method, "http://"+r.Node.AdminAddr().String()+path, nil)
@@ -62,7 +66,7 @@ func TestAdmin(t *testing.T) {
 	f("GET", "/health/ready", "", 200, `"status":"ready"`)
 	f("POST", "/health", "", 405, `"error":"Method Not Allowed"`)
 	for _, wrong := range []string{"", "Bearer", "Bearer s3cre", "Bearer s3cretx", "s3cret", "Basic s3cret"} {
-		for _, path := range []string{"/metrics", "/routes", "/upstreams", "/reload", "/debug/pprof/", "/nothing"} {
+		for _, path := range []string{"/metrics", "/routes", "/upstreams", "/filters", "/reload", "/debug/pprof/", "/nothing"} {
 			f("GET", path, wrong, 401, `"error":"Unauthorized"`)
 		}
 	}
@@ -98,6 +102,12 @@ func TestAdmin(t *testing.T) {
 	var upstreams []map[string]any
 	_, _, body = ask("GET", "/upstreams", key)
 	if err := json.Unmarshal([]byte(body), &upstreams); err != nil || len(upstreams) != 2 || upstreams[0]["requests"] != 1.0 || upstreams[1]["breaker"] != "closed" {
+		t.Errorf("%v %s", err, body)
+	}
+	var loadedNow []map[string]any
+	_, _, body = ask("GET", "/filters", key)
+	if err := json.Unmarshal([]byte(body), &loadedNow); err != nil || len(loadedNow) != 3 || loadedNow[0]["config"] != "1" || loadedNow[2]["name"] != "b" ||
+		!reflect.DeepEqual(loadedNow[1]["routes"], []any{"y", "z"}) || !reflect.DeepEqual(loadedNow[2]["routes"], []any{}) {
 		t.Errorf("%v %s", err, body)
 	}
 	before := r.Node.Plan()
@@ -152,7 +162,7 @@ func TestAdminOnUnixSocket(t *testing.T) {
 	}}
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport}
-	for path, want := range map[string]int{"/health": 200, "/upstreams": 200, "/x": 404} {
+	for path, want := range map[string]int{"/health": 200, "/upstreams": 200, "/filters": 200, "/x": 404} {
 		answer, err := client.Get("http://weir" + path)
 		if err != nil {
 			t.Fatal(err)

@@ -4,10 +4,13 @@ package node_test
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/coretest/alloc"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/filter"
 )
 
 const answer = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nDate: Fri, 20 Nov 2026 10:00:00 GMT\r\nServer: still\r\nContent-Length: 12\r\n\r\nhello world\n"
@@ -113,3 +116,67 @@ func TestSharedPathAllocatesNothing(t *testing.T) {
 		})
 	}
 }
+
+const reroutedPath = `
+version: 1
+access_log: {output: "off"}
+listeners: [{address: "127.0.0.1:0"}]
+jwt: {sso: {secret: {file: secret}, algorithms: [HS256]}}
+upstreams: {api: {endpoints: ["http://${UPSTREAM}"], keepalive: {max_requests: 0}}}
+routes:
+  - {name: open, match: {path: /open}, auth: none, upstream: api, limits: [{name: all, scope: global, key: ip, rate: 1000000/s}]}
+  - name: new
+    match: {path: "/new/{id}"}
+    auth: {jwt: sso}
+    require: {claims: {team: "${path.id}"}}
+    limits: [{name: all, scope: global, key: ip, rate: 1000000/s}, {name: own, key: subject, rate: 1000000/s}]
+    upstream: api
+`
+
+// TestReroutedPathAllocatesNothing is a request that a filter sends along another route, with layers on both bodies.
+func TestReroutedPathAllocatesNothing(t *testing.T) {
+	up := coretest.StartStill(t, answer)
+	target := []byte("/x/../new/r%65d")
+	sends := &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
+		x.Request.Target, x.Reroute = target, true
+		return filter.Continue, nil
+	}}
+	layers := &sync.Pool{New: func() any { return &passing{} }}
+	passes := &slotted{
+		request: func(x *exchange.Exchange, slot int) (filter.Verdict, error) {
+			p := layers.Get().(*passing)
+			p.pool, x.Slots[slot] = layers, p
+			return filter.Continue, nil
+		},
+		response: func(x *exchange.Exchange, slot int, _ bool) (filter.Verdict, error) {
+			p := x.Slots[slot].(*passing)
+			x.Response.Body.Through(&p.under, p, x.Response.Body.Length)
+			return filter.Continue, nil
+		},
+	}
+	r := coretest.Start(t, reroutedPath, nil, coretest.Options{
+		Env: map[string]string{"UPSTREAM": up.Address()}, Files: map[string]string{"secret": hmacSecret},
+		Kinds: placedOn(map[string][]filter.Placed{"open": {{Name: "sends", Slot: filter.Upstream, Filter: sends}}, "new": {{Name: "passes", Filter: passes}}}),
+	})
+	token := mintHS256(t, map[string]any{"sub": "alice", "exp": 4e9, "team": "red"})
+	e := r.NewExchanger("GET /open HTTP/1.1\r\nHost: example.com\r\nAuthorization: Bearer " + token + "\r\n\r\n")
+	if !strings.HasPrefix(e.First(), "HTTP/1.1 200 ") || !strings.HasSuffix(e.First(), "hello world\n") {
+		t.Fatalf("%q", e.First())
+	}
+	alloc.Floor(t, e.Run)
+}
+
+// passing is a layer that changes nothing, and the state that holds it.
+type passing struct {
+	under exchange.Body
+	pool  *sync.Pool
+}
+
+func (p *passing) Read(b []byte) (int, error) {
+	q, err := p.under.Next(b)
+	return copy(b, q), err
+}
+
+func (p *passing) Whole() bool { return p.under.Whole() }
+
+func (p *passing) Release(*exchange.Exchange) { p.pool.Put(p) }

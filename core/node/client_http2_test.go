@@ -516,3 +516,19 @@ func TestHTTP2Tunnel(t *testing.T) {
 	}
 	wantLine(t, r, `"status_code":101`)
 }
+
+// TestSlashesInAllVersions: what the guards say of slashes holds for HTTP/2 as for HTTP/1.1.
+func TestSlashesInAllVersions(t *testing.T) {
+	yaml := strings.Replace(plain, "routes:", "guards: {encoded_slash: refuse, double_slash: merge}\nroutes:", 1)
+	r, two := start2(t, yaml, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, r.RequestURI)
+	}), coretest.Options{})
+	for _, c := range []*http.Client{two, {Transport: http.DefaultTransport}} {
+		if answer, body := fetch(t, c, "GET", r.URL+"/a//b///c?d//e", ""); answer.StatusCode != 200 || body != "/a/b/c?d//e" {
+			t.Errorf("%s: %s %q", answer.Proto, answer.Status, body)
+		}
+		if answer, _ := fetch(t, c, "GET", r.URL+"/a%2Fb", ""); answer.StatusCode != 400 {
+			t.Errorf("%s: %s", answer.Proto, answer.Status)
+		}
+	}
+}

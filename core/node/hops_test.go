@@ -15,6 +15,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/filter"
 )
 
 // hop is a client or an upstream that speaks in bytes or in frames, with one message on its way at a time.
@@ -252,6 +253,13 @@ func (h *hop2) headers(fr *http2.MetaHeadersFrame) string {
 // hops runs f for every pair of versions that weir stands between. The client and the upstream are f's to play, in turns:
 // each waits for what the other has done.
 func hops(t *testing.T, f func(t *testing.T, client, upstream hop, versions [2]int)) {
+	hopsWith(t, nil, func(t *testing.T, _ *coretest.Rig, client, upstream hop, versions [2]int) {
+		f(t, client, upstream, versions)
+	})
+}
+
+// hopsWith is hops with filters on the way, which kinds makes anew for each rig.
+func hopsWith(t *testing.T, kinds func() []filter.Kind, f func(t *testing.T, r *coretest.Rig, client, upstream hop, versions [2]int)) {
 	for _, v := range [][2]int{{1, 1}, {1, 2}, {2, 1}, {2, 2}} {
 		t.Run(fmt.Sprintf("h%d to h%d", v[0], v[1]), func(t *testing.T) {
 			conns := make(chan *coretest.Client)
@@ -263,18 +271,22 @@ func hops(t *testing.T, f func(t *testing.T, client, upstream hop, versions [2]i
 				case <-stop:
 				}
 			})
-			yaml := strings.Replace(plain, `"127.0.0.1:0"`, `"127.0.0.1:0", h2c: true`, 1)
+			yaml, o := plain, coretest.Options{Env: map[string]string{"UPSTREAM": up.Address()}}
+			if kinds != nil {
+				yaml, o.Kinds = counted, kinds()
+			}
+			yaml = strings.Replace(yaml, `"127.0.0.1:0"`, `"127.0.0.1:0", h2c: true`, 1)
 			if v[1] == 2 {
 				yaml = strings.Replace(yaml, `["http://${UPSTREAM}"]`, `["http://${UPSTREAM}"], protocol: h2`, 1)
 			}
-			r := coretest.Start(t, yaml, nil, coretest.Options{Env: map[string]string{"UPSTREAM": up.Address()}})
+			r := coretest.Start(t, yaml, nil, o)
 			t.Cleanup(func() { close(stop) })
 			nc := r.Client()
 			var client hop = &hop1{c: nc, asks: true}
 			if v[0] == 2 {
 				client = newHop2(nc, true)
 			}
-			f(t, client, &lateHop{conns: conns, version: v[1]}, v)
+			f(t, r, client, &lateHop{conns: conns, version: v[1]}, v)
 		})
 	}
 }

@@ -34,7 +34,11 @@ type Options struct {
 	Load func() (*config.Spec, error)
 	// Kinds are the filters that routes may carry.
 	Kinds []filter.Kind
-	Build observe.Build
+	// Filters lists those that are loaded, for the admin side; nil: there is nothing to list.
+	Filters func() []filter.Status
+	// Figures appends metrics that filters count, as whole families of Prometheus text; nil: there are none.
+	Figures func(dst []byte) []byte
+	Build   observe.Build
 	// Sockets are those that the process was given; nil is none.
 	Sockets *socket.Set
 	// Log is where the process log goes; nil is stderr. Stdout takes what is configured for stdout; nil is stdout.
@@ -87,6 +91,9 @@ func Start(o Options) (_ *Node, err error) {
 	}
 	if n.shared, err = newShared(o.Build, observe.NewLog(zerolog.DebugLevel, n.stderr).Hook(&n.level), false); err != nil {
 		return nil, err
+	}
+	if o.Figures != nil {
+		n.shared.Metrics.Also(o.Figures)
 	}
 	p, access, err := n.build(spec)
 	if err != nil {

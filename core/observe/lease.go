@@ -97,6 +97,10 @@ type FilterMetrics struct {
 type FilterOptions struct {
 	Phases, Kinds     []string // at most metric.MaxIndex each
 	Instances, Memory func() float64
+
+	// CPU is what the calls of a phase of Calls have taken, nil as long as there were none.
+	Calls []string
+	CPU   func(call int) *metric.Spread
 }
 
 // Filter gives what counts for a filter. Leases that name one filter give the same lists.
@@ -106,6 +110,9 @@ func (l *Lease) Filter(name string, o FilterOptions) *FilterMetrics {
 	}
 	if o.Memory != nil {
 		hold(l, l.m.memory.Acquire(o.Memory, name))
+	}
+	for i, call := range o.Calls {
+		hold(l, l.m.filterCPU.Acquire(func() *metric.Spread { return o.CPU(i) }, name, call))
 	}
 	return acquire(l, &l.m.filtered, name, func() *FilterMetrics {
 		return &FilterMetrics{

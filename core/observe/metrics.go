@@ -41,13 +41,15 @@ type Metrics struct {
 	filterErrors metric.Counters
 	instances    metric.Callbacks
 	memory       metric.Callbacks
+	filterCPU    metric.Spreads
 	dropped      metric.Callbacks
 
 	faults                              *metric.Indexed
 	reloads, reloadErrors               *metric.Counter
 	reloaded, reloadedAt                atomic.Int64 // 1 or 0; Unix seconds
 	mu                                  sync.Mutex
-	routes, endpoints, filtered, copies shelf // under mu
+	routes, endpoints, filtered, copies shelf                 // under mu
+	also                                []func([]byte) []byte // under mu
 }
 
 // durations are the upper bounds of http_request_duration_seconds; fourteen, since that many fill whole cache lines.
@@ -84,6 +86,7 @@ func NewMetrics(b Build) *Metrics {
 		filterErrors: r.Counters("weir_filter_errors_total", "Calls of a filter that failed.", "filter", "kind"),
 		instances:    r.Gauges("weir_filter_instances", "Instances of a filter that are alive.", "filter"),
 		memory:       r.Gauges("weir_filter_memory_bytes", "Linear memory of a filter's instances.", "filter"),
+		filterCPU:    r.Spreads("weir_filter_cpu_seconds", "CPU time of the calls of a filter's guest.", "filter", "phase"),
 		dropped:      r.CounterCallbacks("weir_log_lines_dropped_total", "Log lines dropped because the log's reader was too slow or gone.", "log"),
 	}
 	faults := r.Counters("weir_fault_total", "Exchanges that failed, by what went wrong and whose doing it was.", "kind", "source")
@@ -107,6 +110,14 @@ func NewMetrics(b Build) *Metrics {
 // Registry is where an engine adds families of its own.
 func (m *Metrics) Registry() *metric.Registry { return m.registry }
 
+// Also has f append what is counted elsewhere to every text, as long as the process lives: whole families in Prometheus text
+// format, of names that nobody else uses. Any goroutine may call f.
+func (m *Metrics) Also(f func(dst []byte) []byte) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.also = append(m.also, f)
+}
+
 // Fault counts a fault that belongs to no exchange of a route; RouteMetrics.Record counts the others.
 func (m *Metrics) Fault(k fault.Kind) {
 	if k != fault.None {
@@ -126,10 +137,16 @@ func (m *Metrics) Reload(err error) {
 	m.reloadedAt.Store(time.Now().Unix())
 }
 
-// AppendText appends all metrics, those of the process and the Go runtime after our own, in Prometheus text format 0.0.4.
-// Cold path: it allocates.
+// AppendText appends all metrics, after our own those of Also, of the process and of the Go runtime, in Prometheus text format
+// 0.0.4. Cold path: it allocates.
 func (m *Metrics) AppendText(dst []byte) []byte {
 	dst = m.registry.AppendText(dst)
+	m.mu.Lock()
+	also := m.also
+	m.mu.Unlock()
+	for _, f := range also {
+		dst = f(dst)
+	}
 	var process bytes.Buffer
 	vm.WriteProcessMetrics(&process)
 	return append(dst, process.Bytes()...)

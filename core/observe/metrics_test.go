@@ -6,9 +6,11 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/metric"
 	"github.com/weirproxy/weir/core/metric/metrictest"
 )
 
@@ -51,9 +53,12 @@ func TestNames(t *testing.T) {
 	e.Requests.Add(4)
 	e.Errors.Inc(int(fault.UpstreamReset))
 	l.Endpoint("api", "plain", nil, nil)
+	spent := metric.NewSpread()
+	spent.Observe(time.Microsecond)
 	f := l.Filter("tagger", FilterOptions{
 		Phases: []string{"request", "response"}, Kinds: []string{"trap"},
 		Instances: func() float64 { return 3 }, Memory: func() float64 { return 65536 },
+		Calls: []string{"request_headers", "tick"}, CPU: func(call int) *metric.Spread { return []*metric.Spread{spent, nil}[call] },
 	})
 	f.Calls.Inc(1)
 	f.Calls.Inc(9)
@@ -86,6 +91,8 @@ func TestNames(t *testing.T) {
 		`weir_filter_budget_stops_total{filter="tagger"}`:                                           1,
 		`weir_filter_instances{filter="tagger"}`:                                                    3,
 		`weir_filter_memory_bytes{filter="tagger"}`:                                                 65536,
+		`weir_filter_cpu_seconds_count{filter="tagger",phase="request_headers"}`:                    1,
+		`weir_filter_cpu_seconds_sum{filter="tagger",phase="request_headers"}`:                      1e-6,
 		`weir_log_lines_dropped_total{log="access"}`:                                                0,
 		`weir_fault_total{kind="client_gone",source="client"}`:                                      1,
 		`weir_fault_total{kind="header_too_large",source="client"}`:                                 1,
@@ -93,9 +100,20 @@ func TestNames(t *testing.T) {
 	if _, ok := p.Samples[`circuit_breaker_state{upstream="api",endpoint="plain"}`]; ok {
 		t.Error("an endpoint without a breaker has a state")
 	}
+	if _, ok := p.Samples[`weir_filter_cpu_seconds_count{filter="tagger",phase="tick"}`]; ok {
+		t.Error("a phase that never was is counted")
+	}
 	if p.Types["go_goroutines"] != "gauge" || p.Types["weir_build_info"] != "gauge" {
 		t.Error(p.Types)
 	}
+}
+
+// What is counted elsewhere stands in the text, between our own metrics and those of the process.
+func TestAlso(t *testing.T) {
+	m := NewMetrics(Build{})
+	m.Also(func(dst []byte) []byte { return append(dst, "# HELP one One.\n# TYPE one counter\none 1\n"...) })
+	m.Also(func(dst []byte) []byte { return append(dst, "# HELP two Two.\n# TYPE two gauge\ntwo{a=\"b\"} 2\n"...) })
+	expect(t, page(t, m), map[string]float64{"one": 1, `two{a="b"}`: 2, "weir_config_last_reload_successful": 1})
 }
 
 func TestReload(t *testing.T) {

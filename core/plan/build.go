@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -28,13 +29,21 @@ type builder struct {
 	jwt       map[string]*identity.Provider
 	grants    *identity.Roles
 	upstreams map[string]*Upstream
+	lent      asked
+	numbers   map[place]int
 	lease     *observe.Lease
+}
+
+// place is what gives a filter its number: its key, and how many of that key the route has before it.
+type place struct {
+	key any
+	nth int
 }
 
 // Build makes the plan of s with the given kinds of filters, opening files and modules but no address. On an error, which
 // is a *config.Problems that holds everything that is wrong, nothing is left open. The caller owns the plan and retires it.
 func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
-	b := &builder{spec: s, shared: shared, kinds: kinds, upstreams: map[string]*Upstream{}, lease: shared.Metrics.Lease()}
+	b := &builder{spec: s, shared: shared, kinds: kinds, upstreams: map[string]*Upstream{}, numbers: map[place]int{}, lease: shared.Metrics.Lease()}
 	b.plan = &Plan{
 		Spec: s, Shared: shared, Timeouts: s.Timeouts, Connections: int64(s.Guards.Connections), closed: make(chan struct{}),
 		HalfClose: s.Guards.HalfClose == config.HalfCloseServe, PerIP: s.Guards.ConnectionsPerIP,
@@ -54,6 +63,7 @@ func Build(s *config.Spec, shared *Shared, kinds []filter.Kind) (*Plan, error) {
 	b.roles()
 	b.openUpstreams()
 	b.fallbacks()
+	b.lent = b.asked()
 	b.routes()
 	if err := b.problems.Err(); err != nil {
 		b.plan.close()
@@ -212,15 +222,19 @@ func (b *builder) fallbacks() {
 // chain builds the route's filters, kind by kind, into the order of slots.
 func (b *builder) chain(c *config.Route, r *Route) {
 	var slots [filter.Slots][]Placed
+	seen := map[any]int{}
 	for _, k := range b.kinds {
-		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c})
+		placed, err := k.Build(filter.Place{Spec: b.spec, Route: c, Upstreams: b.lent})
 		for _, f := range placed {
 			if f.Answer != nil {
 				r.Answers = append(r.Answers, f.Answer)
 				continue
 			}
 			b.owns(f.Filter.Close)
-			slots[f.Slot] = append(slots[f.Slot], Placed{Placed: f, Metrics: b.lease.Filter(f.Name, filterOptions(f.Filter))})
+			key := keyOf(&f)
+			number := b.number(place{key, seen[key]})
+			seen[key]++
+			slots[f.Slot] = append(slots[f.Slot], Placed{Placed: f, Number: number, Metrics: b.lease.Filter(f.Name, filterOptions(f.Filter))})
 		}
 		b.problems.Add(err)
 	}
@@ -233,10 +247,34 @@ func (b *builder) chain(c *config.Route, r *Route) {
 	}
 }
 
+// number gives the number of a place, a new one at its first time.
+func (b *builder) number(p place) int {
+	n, ok := b.numbers[p]
+	if !ok {
+		n = len(b.numbers) + 1
+		b.numbers[p] = n
+	}
+	return n
+}
+
+// keyOf is what makes f the same filter on another route.
+func keyOf(f *filter.Placed) any {
+	switch {
+	case f.Key != nil:
+		return f.Key
+	case reflect.ValueOf(f.Filter).Comparable():
+		return f.Filter
+	}
+	return new(int) // like no other
+}
+
 func filterOptions(f filter.Filter) observe.FilterOptions {
 	o := observe.FilterOptions{Phases: Phases[:], Kinds: fault.Names()}
 	if m, ok := f.(filter.Measured); ok {
 		o.Instances, o.Memory = m.Instances, m.Memory
+	}
+	if t, ok := f.(filter.Timed); ok {
+		o.Calls, o.CPU = t.PhaseNames(), t.Spread
 	}
 	return o
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/config"
-	"github.com/weirproxy/weir/core/exchange"
 )
 
 // CORS says which pages of other origins may read a route's answers (Fetch standard §3.3), with the values of fields ready
@@ -71,14 +70,13 @@ func joined(list []string) []byte {
 	return []byte(strings.Join(list, ", "))
 }
 
-// Origin gives the value of Access-Control-Allow-Origin for a request: "*", its own Origin, or nil if its origin may not
-// read the answer. The view is one of h's or lives as long as c.
-func (c *CORS) Origin(h *exchange.Header) []byte {
+// Origin gives the value of Access-Control-Allow-Origin for a request from o, empty if it names no origin or several: "*", o
+// itself, or nil if that origin may not read the answer.
+func (c *CORS) Origin(o []byte) []byte {
 	if c.Any {
 		return everyone
 	}
-	o := h.GetID(exchange.Origin)
-	if len(o) == 0 || len(o) > maxOrigin || h.CountID(exchange.Origin) > 1 {
+	if len(o) == 0 || len(o) > maxOrigin {
 		return nil
 	}
 	var buf [maxOrigin]byte

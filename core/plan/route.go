@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/gaissmai/bart"
@@ -76,6 +77,7 @@ func (s *Split) choose() *Upstream {
 // Placed is a filter of a route and what counts for it: Calls by phase, Errors by fault.Kind.
 type Placed struct {
 	filter.Placed
+	Number  int // the same on all routes that have the filter; a second place on one route has a number of its own
 	Metrics *observe.FilterMetrics
 }
 
@@ -135,6 +137,14 @@ func (w *Rewrite) Apply(r *exchange.Request) {
 // Auth is the ways in which a route's requests may identify themselves.
 type Auth struct {
 	Ways []Way // tried in order; the first whose credential is there decides
+}
+
+// Same reports whether what a has proved of a client is what b would prove; a nil one proves nothing.
+func (a *Auth) Same(b *Auth) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Ways, b.Ways)
 }
 
 // Way is one of them: a provider of tokens, or the client's certificate if there is none.

@@ -37,7 +37,7 @@ func (w *walk) looped() error {
 // already, and what is sent must be as good.
 func (w *walk) sendable() error {
 	r := &w.x.Request
-	if len(w.rt.Chain) == 0 {
+	if w.trail.n == 0 {
 		return nil
 	}
 	if r.Upgrade && string(r.Method) != "GET" {

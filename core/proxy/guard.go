@@ -32,9 +32,13 @@ func (w *walk) guard() error {
 	return w.looped()
 }
 
-// dropSpent drops the guarded fields that could carry a credential, now that it has been read.
+// dropSpent drops the guarded fields that could carry a credential, now that it has been read. What is there later a filter
+// has set.
 func (w *walk) dropSpent() error {
-	w.drop(w.p.Spent)
+	if !w.spent {
+		w.spent = true
+		w.drop(w.p.Spent)
+	}
 	return nil
 }
 
@@ -205,42 +209,6 @@ func parseIP(b []byte) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// route finds the route, and with it the settings of what follows.
-func (w *walk) route() error {
-	rt := w.p.Find(w.x)
-	if rt == nil {
-		return w.missed()
-	}
-	x := w.x
-	w.rt, x.Record.Route = rt, rt.Name
-	if rt.CORS != nil {
-		w.origin = rt.CORS.Origin(&x.Request.Header) // now, for the answer: filters may change the field
-	}
-	if w.p.Confusable(x, rt) {
-		return errConfusable
-	}
-	if rt.BodyBytes > 0 {
-		if x.Request.Body.Length > rt.BodyBytes {
-			return errBodyTooLarge
-		}
-		x.Request.Body.Limit = rt.BodyBytes
-	}
-	if rt.Timeout > 0 {
-		w.startTimeout(rt.Timeout)
-	}
-	return nil
-}
-
-// missed says why no route is the request's: with another method there might be one.
-func (w *walk) missed() error {
-	x := w.x
-	if x.Scratch = w.p.AppendMethods(x.Scratch[:0], x); len(x.Scratch) == 0 {
-		return errNoRoute
-	}
-	w.allow = x.Request.Header.Keep(x.Scratch)
-	return errNoMethod
-}
-
 func (w *walk) checkIP() error {
 	ip := w.x.Client.IP
 	if w.rt.Deny != nil && w.rt.Deny.Contains(ip) || w.rt.Allow != nil && !w.rt.Allow.Contains(ip) {
@@ -250,17 +218,4 @@ func (w *walk) checkIP() error {
 	return nil
 }
 
-func (w *walk) rewrite() error {
-	if w.rt.Rewrite != nil {
-		w.rt.Rewrite.Apply(&w.x.Request)
-	}
-	return nil
-}
-
-var (
-	errNoRoute      = fault.New(fault.NoRoute, "no route matches")
-	errNoMethod     = fault.New(fault.MethodRefused, "no route for the method")
-	errConfusable   = fault.New(fault.BadRequest, "some servers would take the path for one of another route")
-	errForbidden    = fault.New(fault.Forbidden, "refused by policy")
-	errBodyTooLarge = fault.New(fault.BodyTooLarge, "body larger than the route allows")
-)
+var errForbidden = fault.New(fault.Forbidden, "refused by policy")

@@ -12,13 +12,17 @@ import (
 
 var errUnauthorized = fault.New(fault.Unauthorized, "no valid credential")
 
-// identify finds the one credential of the request and what it proves.
+// identify finds the one credential of the request and what it proves. What another route has let it prove is of no use
+// here, unless that asks for the same.
 func (w *walk) identify() error {
-	auth := w.rt.Auth
+	auth, x := w.rt.Auth, w.x
+	if auth.Same(w.auth) {
+		return nil
+	}
+	w.auth, x.Identity = auth, nil
 	if auth == nil {
 		return nil
 	}
-	x := w.x
 	reason := identity.Missing
 	for _, way := range auth.Ways {
 		p := way.Tokens

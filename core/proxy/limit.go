@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"github.com/weirproxy/weir/core/exchange"
@@ -14,24 +15,45 @@ var errLimit = fault.New(fault.LimitExceeded, "limit exceeded")
 func (w *walk) early() error { return w.limit(w.rt.Early) }
 func (w *walk) late() error  { return w.limit(w.rt.Late) }
 
-// limit charges the request to every rule, or to none if one refuses.
+// charge is a limit that the exchange has been charged to. With another key it is another.
+type charge struct {
+	rule uint64
+	key  limit.Key
+}
+
+// limit charges the request to every rule that it has not been charged to yet, or to none if one refuses.
 func (w *walk) limit(rules plan.Limits) error {
 	if len(rules) == 0 {
 		return nil
 	}
 	var charges [plan.MaxLimits]limit.Charge
+	var from [plan.MaxLimits]int
+	n := 0
 	for i := range rules {
-		charges[i] = limit.Charge{Rule: rules[i].Rule, Key: rules[i].Key(w.x)}
+		c := limit.Charge{Rule: rules[i].Rule, Key: rules[i].Key(w.x)}
+		if !slices.Contains(w.paid, charge{c.Rule.ID, c.Key}) {
+			charges[n], from[n] = c, i
+			n++
+		}
 	}
-	now := time.Now().UnixNano()
-	d, i := w.p.Shared.Counters.TakeAll(charges[:len(rules)], now)
-	w.quota(&d, now)
-	if d.Allowed {
+	if n == 0 {
 		return nil
 	}
-	w.x.Record.Rule = rules[i].Rule.Name
-	rules[i].Refused.Inc()
-	return errLimit
+	now := time.Now().UnixNano()
+	d, i := w.p.Shared.Counters.TakeAll(charges[:n], now)
+	w.quota(&d, now)
+	if !d.Allowed {
+		rule := &rules[from[i]]
+		w.x.Record.Rule = rule.Rule.Name
+		rule.Refused.Inc()
+		return errLimit
+	}
+	if len(w.rt.Chain) > 0 { // a filter may want another route
+		for _, c := range charges[:n] {
+			w.paid = append(w.paid, charge{c.Rule.ID, c.Key})
+		}
+	}
+	return nil
 }
 
 // quota keeps what the client is told: the decision with the least left.

@@ -49,7 +49,7 @@ func copyOf(x *exchange.Exchange, host []byte) *exchange.Exchange {
 	y.Client.Text = h.Keep(x.Client.Text)
 	y.RequestID = h.Keep(x.RequestID)
 	y.Guarded = x.Guarded
-	y.Down = nobody{}
+	y.Down = plan.Nobody{}
 	return y
 }
 
@@ -137,13 +137,3 @@ func discard(b *exchange.Body) error {
 		}
 	}
 }
-
-// nobody is the client of a copy.
-type nobody struct{}
-
-func (nobody) Inform(*exchange.Exchange) error           { return nil }
-func (nobody) WriteHead(*exchange.Exchange, int64) error { return nil }
-func (nobody) WriteBody([]byte, bool) error              { return nil }
-func (nobody) Finish(*exchange.Header) error             { return nil }
-func (nobody) Abort()                                    {}
-func (nobody) Tunnel() (exchange.Pipe, []byte, error)    { return nil, nil, io.EOF }

@@ -2,49 +2,55 @@
 package proxy
 
 import (
-	"errors"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
-	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/upstream"
-	"github.com/weirproxy/weir/core/wasm"
 )
 
 // walk is one exchange on its way: where it is, and what must be let go at the end.
 type walk struct {
-	p      *plan.Plan
-	l      *plan.Listener
-	x      *exchange.Exchange
-	rt     *plan.Route
-	call   *upstream.Call // nil: no upstream has been asked, or its part is over
-	timer  *time.Timer    // of the route's timeout
-	passed int            // filters of rt.Chain that have let the request through: the answer passes them in reverse
-	done   bool           // x.Response is the answer; what is left of the request's way is not walked
-	loose  bool           // the plan is no longer pinned
+	p     *plan.Plan
+	l     *plan.Listener
+	x     *exchange.Exchange
+	rt    *plan.Route
+	call  *upstream.Call // nil: no upstream has been asked, or its part is over
+	timer *time.Timer    // of the route's timeout
+	trail trail          // the filters on the way
+	done  bool           // x.Response is the answer; what is left of the request's way is not walked
+	loose bool           // the plan is no longer pinned
 
 	upgrade bool               // the client's request is a handshake
 	asks    bool               // it is a preflight
+	page    []byte             // the one Origin that the client named
 	origin  []byte             // what answers say of who may read them; nil: nothing
 	allow   []byte             // the methods that would have found a route
 	copy    *exchange.Exchange // for the route's mirror, until it is on its way
 	tap     []byte             // lent by pool: gets the body of the copy; nil: it has none
+
+	auth  *plan.Auth // what x.Identity has been established by
+	spent bool       // credentials have been dropped
+	paid  []charge   // limits that have been charged, on routes with filters
 
 	method, path, query []byte // as the client sent them, for the log and our own answers: filters and rewrites change the request's
 
 	resolve func(string) (string, bool)
 }
 
-// pipeline is the order of a request's stages, fixed for every route.
-var pipeline = [...]struct {
+// stage is one step of a request.
+type stage struct {
 	name string
 	run  func(*walk) error
-}{
+}
+
+// pipeline is the order of a request's stages, fixed for every route.
+var pipeline = [...]stage{
 	{"guard", (*walk).guard},          // before all else: later stages and logs need the real client and an id
 	{"health", (*walk).health},        // before routing: a probe of the listener is no business of its routes
 	{"challenge", (*walk).challenge},  // before routing, too: an authority's question belongs to no route
@@ -86,19 +92,30 @@ func (w *walk) serve() {
 	if err == nil {
 		err = w.respond(false)
 	}
+	for err != nil && w.answered(err) {
+		err = w.respond(false)
+	}
 	if err != nil {
 		w.fail(err)
 	}
 }
 
+// request walks the stages. Where a filter has changed what routes are found by, it begins again with the route: what has
+// been done for the exchange already, and is the same for the new one, the stages do not do twice.
 func (w *walk) request() error {
-	for i := range pipeline {
-		if err := pipeline[i].run(w); err != nil || w.done {
+	for i := 0; i < len(pipeline) && !w.done; i++ {
+		if err := pipeline[i].run(w); err != nil {
 			return err
+		}
+		if w.x.Reroute {
+			i = routing - 1
 		}
 	}
 	return nil
 }
+
+// routing is the place of the stage that finds the route.
+var routing = slices.IndexFunc(pipeline[:], func(s stage) bool { return s.name == "route" })
 
 // Refuse answers a request that could not be read, and records it.
 func Refuse(p *plan.Plan, x *exchange.Exchange, err error) {
@@ -111,7 +128,7 @@ func Refuse(p *plan.Plan, x *exchange.Exchange, err error) {
 // loosen lets go of the plan while an answer streams, perhaps for days, so that it can be closed: all that is still
 // needed of it is plain data, and the log. Filters, which the plan owns, keep it: their state ends with the exchange.
 func (w *walk) loosen() {
-	if len(w.rt.Chain) > 0 || w.loose {
+	if w.trail.n > 0 || w.loose {
 		return
 	}
 	if log := w.p.AccessLog; log != nil {
@@ -147,7 +164,7 @@ func (w *walk) end() (unpinned bool) {
 		}
 	}
 	unpinned = w.loose
-	*w = walk{resolve: w.resolve}
+	*w = walk{resolve: w.resolve, paid: w.paid[:0]}
 	walks.Put(w)
 	return unpinned
 }
@@ -160,7 +177,7 @@ func (w *walk) recover() {
 	}
 	w.p.Shared.Log.Error().Interface("panic", r).Str("route", w.rt.Name).Bytes("stack", debug.Stack()).Msg("panic while serving a request")
 	w.x.Request.Close = true
-	w.passed = 0
+	w.trail.left = 0
 	defer func() {
 		if recover() != nil {
 			w.x.Down.Abort()
@@ -184,51 +201,3 @@ var walks = sync.Pool{New: func() any {
 	w.resolve = w.template
 	return w
 }}
-
-// slot runs the filters of one slot.
-func (w *walk) slot(s filter.Slot) error {
-	for w.passed < w.rt.Ends[s] {
-		f := &w.rt.Chain[w.passed]
-		f.Metrics.Calls.Inc(plan.OnRequest)
-		verdict, err := f.Filter.Request(w.x, w.passed)
-		if err != nil {
-			countFailure(f, err)
-			if !f.FailOpen || fault.KindOf(err).Source() == fault.Client {
-				w.x.Record.Filter = f.Name
-				return err
-			}
-			verdict = filter.Continue
-		}
-		switch verdict {
-		case filter.Respond:
-			w.x.Record.Filter = f.Name
-			w.x.Response.Local = true
-			w.done = true
-			return nil
-		case filter.Reset:
-			w.x.Record.Filter = f.Name
-			return errReset
-		}
-		w.passed++
-	}
-	return nil
-}
-
-// countFailure counts an error of a filter, and by itself what a guest did to deserve it.
-func countFailure(f *plan.Placed, err error) {
-	f.Metrics.Errors.Inc(int(fault.KindOf(err)))
-	var trap *wasm.Trap
-	if errors.As(err, &trap) {
-		f.Metrics.Traps.Inc()
-	}
-	if errors.Is(err, wasm.ErrBudget) {
-		f.Metrics.BudgetStops.Inc()
-	}
-}
-
-func (w *walk) edge() error { return w.slot(filter.Edge) }
-func (w *walk) mid() error  { return w.slot(filter.Identity) }
-func (w *walk) last() error { return w.slot(filter.Upstream) }
-
-// errReset ends an exchange without an answer, on a filter's word.
-var errReset = fault.New(fault.FilterReset, "reset by a filter")

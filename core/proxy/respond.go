@@ -8,7 +8,6 @@ import (
 	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
-	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wire"
@@ -18,27 +17,8 @@ import (
 func (w *walk) respond(failed bool) error {
 	x := w.x
 	x.Record.FirstByte = clock.Nano()
-	for w.passed > 0 {
-		w.passed--
-		f := &w.rt.Chain[w.passed]
-		f.Metrics.Calls.Inc(plan.OnResponse)
-		verdict, err := f.Filter.Response(x, w.passed, failed)
-		if err != nil {
-			countFailure(f, err)
-			if !f.FailOpen || fault.KindOf(err).Source() != fault.Guest {
-				x.Record.Filter = f.Name
-				return err
-			}
-			verdict = filter.Continue
-		}
-		switch verdict {
-		case filter.Respond:
-			x.Record.Filter = f.Name
-			x.Response.Local = true
-		case filter.Reset:
-			x.Record.Filter = f.Name
-			return errReset
-		}
+	if err := w.back(failed); err != nil {
+		return err
 	}
 	if x.Response.Status == 101 && x.Record.UpstreamStatus == 101 && !x.Response.Local {
 		return w.tunnel()
@@ -55,11 +35,16 @@ func (w *walk) deliver() error {
 	if x.Response.Status < 200 || x.Response.Status > 599 {
 		return errStatus
 	}
-	if x.Response.Local {
+	if w.call != nil {
+		if err := w.call.Broken(); err != nil {
+			return err
+		}
+	}
+	body := &x.Response.Body
+	if x.Response.Local || body.Layered() {
 		x.Response.Declared = -1
 	}
 	w.stamp()
-	body := &x.Response.Body
 	if err := x.Down.WriteHead(x, body.Length); err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"time"
 
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
@@ -14,7 +13,7 @@ var errTimeout = fault.New(fault.ExchangeTimeout, "route's timeout passed")
 // send asks an upstream, or makes the answer that the route has ready.
 func (w *walk) send() error {
 	if w.rt.Respond != nil {
-		w.ready(w.rt.Respond)
+		w.rt.Respond.Fill(w.x)
 		return nil
 	}
 	if err := w.sendable(); err != nil {
@@ -34,45 +33,15 @@ func (w *walk) send() error {
 	return err
 }
 
-// maxFallbacks is how many upstreams one request may be passed on to because nobody there may be asked. The configuration has no
-// circles; this is so that a mistake there costs a refusal and no hung request.
-const maxFallbacks = 8
-
-// ask sends the request to u, or to what stands in for u while none of its endpoints may be asked: breakers are open, checks
-// fail, names are not resolved. Once a try has been made anywhere, nothing else takes over; a full queue is no reason either,
-// for what is too much for u would be too much for its stand-in.
-func (w *walk) ask(u *plan.Upstream, host []byte) (err error) {
-	for range maxFallbacks {
-		w.call, err = u.Send(w.x, host)
-		f, kind := u.Fallback, fault.KindOf(err)
-		if f == nil || w.x.Record.Tries > 0 || kind != fault.BreakerOpen && kind != fault.NoEndpoint {
-			return err
-		}
-		if f.Respond != nil {
-			w.x.Record.Reason = "fallback"
-			w.ready(f.Respond)
-			return nil
-		}
-		u = f.Upstream
+// ask sends the request to u or its stand-in.
+func (w *walk) ask(u *plan.Upstream, host []byte) error {
+	call, ready, err := u.Ask(w.x, host)
+	w.call = call
+	if ready != nil {
+		w.x.Record.Reason = "fallback"
+		ready.Fill(w.x)
 	}
 	return err
-}
-
-func (w *walk) ready(r *plan.Respond) {
-	x := w.x
-	x.Response.Local = true
-	x.Response.Status = r.Status
-	for i := range r.Header {
-		f := &r.Header[i]
-		x.Response.Header.Append(f.Name, f.Value, f.ID)
-	}
-	x.Response.Body.Replace(r.Body)
-}
-
-// startTimeout bounds the whole exchange. Routes without a timeout, the usual ones, pay nothing.
-func (w *walk) startTimeout(d time.Duration) {
-	handle := w.x.Handle()
-	w.timer = time.AfterFunc(d, func() { handle.Cancel(errTimeout) })
 }
 
 // fail answers an error, if anything can still be answered.
@@ -111,7 +80,7 @@ func (w *walk) failAgain(err error) {
 		w.x.Down.Abort()
 		return
 	}
-	w.passed = 0
+	w.trail.left = 0
 	w.reply(kind)
 	if w.deliver() != nil {
 		w.x.Down.Abort()

@@ -27,12 +27,15 @@ type conn struct {
 	base   net.Conn    // as it was accepted
 	nc     *netio.Conn // base, with TLS over it if there is; written under life.mu
 
-	secure  bool
-	agreed  bool // on HTTP/2, by ALPN
-	jitter  int8 // how far its number of requests is from what is configured, in 1,280ths
-	peer    netip.AddrPort
-	text    []byte // peer's address as text
-	counted ipKey  // what it counts for among the connections of an address
+	secure    bool
+	agreed    bool // on HTTP/2, by ALPN
+	jitter    int8 // how far its number of requests is from what is configured, in 1,280ths
+	peer      netip.AddrPort
+	text      []byte // peer's address as text
+	local     netip.AddrPort
+	number    uint64        // of its own among the connections of the process
+	agreement *exchange.TLS // nil: not TLS
+	counted   ipKey         // what it counts for among the connections of an address
 
 	certificate *exchange.Certificate // the client's, verified; nil without
 
@@ -201,7 +204,10 @@ func (c *conn) begin(buf []byte) *exchange.Exchange {
 
 // client is who is at the other end.
 func (c *conn) client() exchange.Client {
-	return exchange.Client{Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate}
+	return exchange.Client{
+		Peer: c.peer, Text: c.text, IP: c.peer.Addr(), Secure: c.secure, Certificate: c.certificate,
+		Local: c.local, Connection: c.number, TLS: c.agreement,
+	}
 }
 
 func (c *conn) finish(x *exchange.Exchange, unpinned bool) {

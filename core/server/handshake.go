@@ -10,6 +10,7 @@ import (
 
 	"github.com/weirproxy/weir/core/certs"
 	"github.com/weirproxy/weir/core/clock"
+	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/identity"
 	"github.com/weirproxy/weir/core/netio"
 )
@@ -40,14 +41,14 @@ func (c *conn) handshake() (err error) {
 		}
 	}()
 	if c.announced() {
-		client, err := readProxyHeader(c.nc, c.peer)
+		client, local, err := readProxyHeader(c.nc, c.peer, c.local)
 		if err != nil {
 			return err
 		}
 		if client != c.peer && !c.counts(client.Addr(), c.server.plan.Load().PerIP) {
 			return errTooMany
 		}
-		c.peer = client
+		c.peer, c.local = client, local
 		c.text = []byte(client.Addr().String())
 	}
 	config := c.from.spec.Load().TLS
@@ -71,10 +72,26 @@ func (c *conn) handshake() (err error) {
 	}
 	c.agreed = state.NegotiatedProtocol == "h2"
 	c.certificate = identity.FromTLS(&state)
+	c.agreement = agreementOf(&state)
 	c.mu.Lock()
 	c.nc, c.secure = netio.New(t), true
 	c.mu.Unlock()
 	return nil
+}
+
+// agreementOf is what filters are told of a handshake. It is made once a connection.
+func agreementOf(state *tls.ConnectionState) *exchange.TLS {
+	s := &exchange.TLS{
+		Version: state.Version, ServerName: state.ServerName, Protocol: state.NegotiatedProtocol, Verified: len(state.VerifiedChains) > 0,
+	}
+	if len(state.PeerCertificates) > 0 {
+		s.Peer = state.PeerCertificates[0]
+		s.Subject = s.Peer.Subject.String()
+		if len(s.Peer.URIs) > 0 {
+			s.URI = s.Peer.URIs[0].String()
+		}
+	}
+	return s
 }
 
 // failed counts a handshake that failed, and tells a client that speaks plain HTTP what is wrong.

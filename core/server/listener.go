@@ -93,8 +93,11 @@ func (l *listener) accept() {
 
 // start makes an accepted connection one of ours.
 func (l *listener) start(nc net.Conn) *conn {
-	c := &conn{server: l.server, from: l, base: nc, nc: netio.New(nc), jitter: int8(rand.IntN(256) - 128)}
+	c := &conn{server: l.server, from: l, base: nc, nc: netio.New(nc), jitter: int8(rand.IntN(256) - 128), number: l.server.numbers.Add(1)}
 	c.peer = addrPort(nc.RemoteAddr())
+	if _, ok := nc.LocalAddr().(*net.TCPAddr); ok {
+		c.local = addrPort(nc.LocalAddr())
+	}
 	c.text = []byte(c.peer.Addr().String())
 	return c
 }

@@ -29,27 +29,27 @@ const (
 var errProxyHeader = errors.New("no valid header of the PROXY protocol")
 
 // readProxyHeader reads the header of the PROXY protocol, version 1 or 2, and not a byte more, and gives the client that
-// it names: peer itself where it names none (LOCAL, UNKNOWN).
-func readProxyHeader(nc net.Conn, peer netip.AddrPort) (netip.AddrPort, error) {
+// it names, and what the client connected to: peer and local themselves where it names none (LOCAL, UNKNOWN).
+func readProxyHeader(nc net.Conn, peer, local netip.AddrPort) (client, to netip.AddrPort, err error) {
 	_ = nc.SetReadDeadline(time.Now().Add(proxyHeaderTime))
 	defer func() { _ = nc.SetReadDeadline(time.Time{}) }()
 	raw, err := proxyHeader(nc)
 	if err != nil {
-		return peer, err
+		return peer, local, err
 	}
 	h, err := proxyproto.Read(bufio.NewReader(bytes.NewReader(raw)))
 	if err != nil {
-		return peer, errors.Join(errProxyHeader, err)
+		return peer, local, errors.Join(errProxyHeader, err)
 	}
 	if h.Command.IsLocal() || h.TransportProtocol.IsUnspec() {
-		return peer, nil
+		return peer, local, nil
 	}
-	client, ok := h.SourceAddr.(*net.TCPAddr)
-	if !ok || !h.TransportProtocol.IsStream() {
-		return peer, errProxyHeader
+	from, ok := h.SourceAddr.(*net.TCPAddr)
+	at, is := h.DestinationAddr.(*net.TCPAddr)
+	if !ok || !is || !h.TransportProtocol.IsStream() {
+		return peer, local, errProxyHeader
 	}
-	ap := client.AddrPort()
-	return netip.AddrPortFrom(ap.Addr().Unmap().WithZone(""), ap.Port()), nil
+	return addrPort(from), addrPort(at), nil
 }
 
 // proxyHeader reads the bytes of the header: what follows them is TLS or HTTP and not ours to take.

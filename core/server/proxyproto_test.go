@@ -12,7 +12,7 @@ import (
 
 // TestReadProxyHeader: every form is read to its last byte and no further, and a malformed one is refused.
 func TestReadProxyHeader(t *testing.T) {
-	peer := netip.MustParseAddrPort("10.0.0.9:1000")
+	peer, local := netip.MustParseAddrPort("10.0.0.9:1000"), netip.MustParseAddrPort("10.0.0.1:443")
 	v2 := func(source string, command proxyproto.ProtocolVersionAndCommand) string {
 		from := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(source))
 		h := proxyproto.HeaderProxyFromAddrs(2, from, &net.TCPAddr{IP: from.IP, Port: 443})
@@ -53,7 +53,7 @@ func TestReadProxyHeader(t *testing.T) {
 				_, _ = io.WriteString(a, c.head+"GET")
 				_ = a.Close()
 			}()
-			got, err := readProxyHeader(b, peer)
+			got, at, err := readProxyHeader(b, peer, local)
 			if c.want == "" {
 				if err == nil {
 					t.Fatalf("taken for %s", got)
@@ -62,6 +62,9 @@ func TestReadProxyHeader(t *testing.T) {
 			}
 			if err != nil || got.String() != c.want {
 				t.Fatalf("%s, %v", got, err)
+			}
+			if (at == local) != (got == peer) {
+				t.Errorf("connected to %s", at)
 			}
 			if rest, _ := io.ReadAll(b); string(rest) != "GET" {
 				t.Errorf("what follows is %q", rest)

@@ -39,6 +39,8 @@ type Server struct {
 	addresses     perIP
 	memory        memory
 
+	numbers atomic.Uint64 // of connections so far
+
 	malformed, denied, calmed *metric.Counter // of HTTP/2
 	stop, watched             chan struct{}   // ends the watch, and its end; nil before Listen
 }

@@ -120,6 +120,9 @@ func (k *Call) try(fresh bool) (p progress, err error) {
 		p, err = k.leg.readHead(x, &k.u.limits)
 	}
 	k.up.settle()
+	if err == nil {
+		err = k.Broken()
+	}
 	if err != nil && (p == silent || errors.Is(err, netio.ErrAborted)) { // else what came is reason enough
 		err = k.Explain(err)
 	}
@@ -151,6 +154,19 @@ func (k *Call) Explain(err error) error {
 		}
 	}
 	return err
+}
+
+// Broken gives what a filter that the body passes has ended the upload with; nil if none has, or it is not known yet. An
+// answer that has come all the same is not the exchange's then.
+func (k *Call) Broken() error {
+	if s := k.up.is(); s != ended && s != joined {
+		return nil
+	}
+	err := k.up.join()
+	if kind := fault.KindOf(err); kind == fault.FilterAnswered || kind.Source() == fault.Guest {
+		return err
+	}
+	return nil
 }
 
 // AtHand reports whether bytes behind the head of the answer came with it.

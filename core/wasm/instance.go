@@ -65,6 +65,8 @@ func (in *Instance) Value(any) any { return nil }
 
 // Func is an exported function of one instance.
 type Func struct {
+	Tag uint8 // the caller's own
+
 	in      *Instance
 	name    string
 	fn      api.Function

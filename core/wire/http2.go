@@ -40,7 +40,7 @@ func CheckRequest(r *exchange.Request, hosts int, host []byte, secure bool, lim 
 	if len(r.Target) == 0 || r.Target[0] != '/' {
 		return errTarget
 	}
-	return Normalise(r)
+	return lim.Normalise(r)
 }
 
 // CheckExpect reads the Expect fields of a request, of which it has n and value is one: ask is true if the client waits for

@@ -10,11 +10,11 @@ import (
 // is routed on and forwarded: unreserved characters decoded, the digits of other encodings in capitals, dot segments
 // removed (RFC 3986 §6.2.2). Encoded slashes and backslashes stay as they are, byte for byte, and separate nothing. What a
 // second decoding would turn into another path is refused.
-func Normalise(r *exchange.Request) error { return normalise(r, &Defaults) }
+func Normalise(r *exchange.Request) error { return Defaults.Normalise(r) }
 
-// normalise is Normalise under lim, which may refuse encoded slashes and merge plain ones. They are merged before dots are
-// removed, as the servers do that merge: of "/a//../b" nothing is left but "/b".
-func normalise(r *exchange.Request, lim *Limits) error {
+// Normalise is the function of that name under lim, which may refuse encoded slashes and merge plain ones. They are merged
+// before dots are removed, as the servers do that merge: of "/a//../b" nothing is left but "/b".
+func (lim *Limits) Normalise(r *exchange.Request) error {
 	t := r.Target
 	path, query := t, []byte(nil)
 	if i := bytes.IndexByte(t, '?'); i >= 0 {

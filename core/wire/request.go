@@ -119,7 +119,7 @@ func authority(r *exchange.Request, fr *framing, secure bool, lim *Limits) error
 		}
 		r.Target = rest
 	}
-	return normalise(r, lim)
+	return lim.Normalise(r)
 }
 
 var asterisk = []byte("*")

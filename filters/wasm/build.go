@@ -5,10 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
-	"os"
-	"strings"
-	"time"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
@@ -37,7 +33,7 @@ func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 			problems = append(problems, use.Pos.Errorf("there is no slot %q", use.Slot))
 			continue
 		}
-		f, err := k.acquire(c, use.Config)
+		f, err := k.acquire(c, use.Config, &p)
 		if err != nil {
 			// One filter may fail with one configuration and not with another.
 			if text := c.Name + "\x00" + err.Error(); !k.pass.failed[text] {
@@ -46,7 +42,7 @@ func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 			}
 			continue
 		}
-		placed = append(placed, filter.Placed{Name: c.Name, Slot: slot, Filter: f, FailOpen: c.OnError == config.FailOpen})
+		placed = append(placed, filter.Placed{Name: c.Name, Slot: slot, Filter: f, FailOpen: c.OnError == config.FailOpen, Key: f.entry})
 	}
 	return placed, errors.Join(problems...)
 }
@@ -74,9 +70,6 @@ type source struct {
 	err  error
 }
 
-// maxModule is the most bytes of a module that are read.
-const maxModule = 256 << 20
-
 func (k *Kind) source(c *config.WasmFilter) *source {
 	if s := k.pass.filters[c.Name]; s != nil {
 		return s
@@ -84,12 +77,17 @@ func (k *Kind) source(c *config.WasmFilter) *source {
 	s := &source{}
 	k.pass.filters[c.Name] = s
 	var code []byte
-	if code, s.err = k.o.Open(c.File); s.err != nil {
+	if c.URL != "" {
+		code, s.err = k.o.Modules.Get(c.URL, c.SHA256)
+	} else {
+		code, s.err = k.o.Open(c.File)
+	}
+	if s.err != nil {
 		return s
 	}
 	s.hash = sha256.Sum256(code)
 	if have := hex.EncodeToString(s.hash[:]); c.SHA256 != "" && have != c.SHA256 {
-		s.err = fmt.Errorf("%s is not the module that is pinned: its sha256 is %s", c.File, have)
+		s.err = fmt.Errorf("%s is not the module that is pinned: its sha256 is %s, not %s", c.File, have, c.SHA256)
 		return s
 	}
 	for i := range c.Env {
@@ -103,37 +101,14 @@ func (k *Kind) source(c *config.WasmFilter) *source {
 	return s
 }
 
-func read(file string) ([]byte, error) {
-	info, err := os.Stat(file)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, fmt.Errorf("there is no file %s", file)
-	case err != nil:
-		return nil, fmt.Errorf("read module: %w", err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("%s is not a file", file)
-	case info.Size() > maxModule:
-		return nil, fmt.Errorf("%s is larger than %d MiB", file, maxModule>>20)
+// read gives the code that source has looked at.
+func (k *Kind) read(c *config.WasmFilter, s *source) ([]byte, error) {
+	if c.URL != "" {
+		return k.o.Modules.Kept(s.hash)
 	}
-	code, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("read module: %w", err)
+	code, err := k.o.Open(c.File)
+	if err == nil && sha256.Sum256(code) != s.hash {
+		err = fmt.Errorf("%s is being written", c.File)
 	}
-	return code, nil
-}
-
-// key is all that a filter's instances depend on.
-type key struct {
-	name, config, env string
-	hash              [sha256.Size]byte
-	cpu, total, start time.Duration
-	memory, limit     int64
-	instances         int
-}
-
-func keyOf(c *config.WasmFilter, text string, s *source) key {
-	return key{
-		name: c.Name, config: text, env: strings.Join(s.env, "\x00"), hash: s.hash, cpu: c.CPU, total: c.CPUTotal, start: c.Start,
-		memory: c.Memory, limit: c.BodyLimit, instances: c.Instances,
-	}
+	return code, err
 }

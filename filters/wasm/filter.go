@@ -1,24 +1,28 @@
-// Package wasm is the kind of filter behind the key wasm: modules that operators bring.
+// Package wasm is the kind of filter behind the key wasm: modules that operators bring, of whichever ABI.
 package wasm
 
 import (
-	"context"
-	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
-	"github.com/weirproxy/weir/core/wasm/httpabi"
+	"github.com/weirproxy/weir/core/wasm/proxyabi"
+	modules "github.com/weirproxy/weir/core/wasm/source"
 )
 
 // Options are what the kind needs. All of them may be zero.
 type Options struct {
 	CacheDir string                                     // where compiled modules are kept between processes; empty: nowhere
-	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file
+	Open     func(file string) (code []byte, err error) // reads a module; nil: from the file or folder
+	Modules  *modules.Store                             // fetches those that have an address; nil: one that keeps them in memory
 	Log      zerolog.Logger
 }
 
@@ -26,49 +30,71 @@ type Options struct {
 // reloads, so that a reload which does not change a filter keeps its instances warm. Its methods may be called
 // concurrently.
 type Kind struct {
-	o Options
+	o      Options
+	shared *proxyabi.Shared
 
 	mu      sync.Mutex
 	pass    pass
 	engine  *wasm.Engine // opened for the first module: a node without any need not measure its speed
 	entries map[key]*entry
+	vms     map[vmKey]*vm
 	closed  bool
 }
 
 // entry is a filter and how many places of plans hold it.
 type entry struct {
-	k      *Kind
-	key    key
-	filter *httpabi.Filter
-	refs   int
+	k    *Kind
+	key  key
+	made made
+	refs int
+
+	// What is told of it, as it was last asked for.
+	file, url, onError string
+	routes             map[string]int // by name: how many places of open plans
+}
+
+// made is a loaded filter of either ABI.
+type made interface {
+	// at puts it on a route. leave is called when it is taken off, before the filter is closed.
+	at(s *site) (f watched, leave func(), err error)
+	Status() filter.Status
+	Close() error
+}
+
+// watched is a filter with all that is told of it.
+type watched interface {
+	filter.Filter
+	filter.Measured
+	filter.Timed
 }
 
 // New makes the kind. The caller closes it after the last plan that was built with it.
 func New(o Options) *Kind {
 	if o.Open == nil {
-		o.Open = read
+		o.Open = modules.File
 	}
-	return &Kind{o: o, entries: map[key]*entry{}}
-}
-
-// Filter describes one filter that is loaded.
-type Filter struct {
-	Name   string
-	SHA256 [sha256.Size]byte
-	Places int // of routes, over all plans that are open
-	Stats  httpabi.Stats
+	if o.Modules == nil {
+		o.Modules = modules.New(modules.Options{Log: o.Log})
+	}
+	return &Kind{o: o, shared: proxyabi.NewShared(), entries: map[key]*entry{}, vms: map[vmKey]*vm{}}
 }
 
 // Filters lists what is loaded, in no order.
-func (k *Kind) Filters() []Filter {
+func (k *Kind) Filters() []filter.Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	list := make([]Filter, 0, len(k.entries))
+	list := make([]filter.Status, 0, len(k.entries))
 	for key, e := range k.entries {
-		list = append(list, Filter{key.name, key.hash, e.refs, e.filter.Stats()})
+		s := e.made.Status()
+		s.File, s.URL, s.SHA256, s.OnError = e.file, e.url, hex.EncodeToString(key.vm.hash[:]), e.onError
+		s.Routes, s.Places = slices.Collect(maps.Keys(e.routes)), e.refs
+		list = append(list, s)
 	}
 	return list
 }
+
+// AppendMetrics appends the metrics that filters have defined, in Prometheus text format.
+func (k *Kind) AppendMetrics(dst []byte) []byte { return k.shared.AppendMetrics(dst) }
 
 // Close refuses further filters. Those in plans live until their plans close them; their number is the error.
 func (k *Kind) Close() error {
@@ -87,8 +113,8 @@ func (k *Kind) Close() error {
 
 var errClosed = errors.New("closed")
 
-// acquire finds a filter, or loads it. k.mu is held: one is loaded at a time, while traffic goes on.
-func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
+// acquire finds a filter, or loads it, and puts it on a route. k.mu is held: one is loaded at a time, while traffic goes on.
+func (k *Kind) acquire(c *config.WasmFilter, text string, p *filter.Place) (*place, error) {
 	if k.closed {
 		return nil, errClosed
 	}
@@ -97,55 +123,53 @@ func (k *Kind) acquire(c *config.WasmFilter, text string) (*place, error) {
 		return nil, s.err
 	}
 	id := keyOf(c, text, s)
-	if e := k.entries[id]; e != nil {
-		e.refs++
-		return &place{Filter: e.filter, entry: e}, nil
-	}
-	code, err := k.o.Open(c.File)
-	if err != nil {
-		return nil, err
-	}
-	if sha256.Sum256(code) != s.hash {
-		return nil, fmt.Errorf("%s is being written", c.File)
-	}
-	if k.engine == nil {
-		if k.engine, err = wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir}); err != nil {
+	e := k.entries[id]
+	if e == nil {
+		f, err := k.load(c, id, s)
+		if err != nil {
 			return nil, err
 		}
+		e = &entry{k: k, key: id, made: f, routes: map[string]int{}}
+		k.entries[id] = e
 	}
-	o := httpabi.Options{
-		Name: c.Name, Config: []byte(text), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start, Memory: uint64(c.Memory),
-		Instances: c.Instances, BodyLimit: int(c.BodyLimit), Env: s.env, Log: k.o.Log,
-	}
-	if o.BodyLimit == 0 {
-		o.BodyLimit = -1 // a zero in a configuration means none, not the default
-	}
-	f, err := httpabi.Open(context.Background(), k.engine, code, o)
+	e.refs++
+	e.routes[p.Route.Name]++
+	e.file, e.url, e.onError = c.File, modules.Redacted(c.URL), c.OnError
+	f, leave, err := e.made.at(&site{c: c, p: p})
 	if err != nil {
+		k.mu.Unlock()
+		_ = e.drop(p.Route.Name)
+		k.mu.Lock()
 		return nil, err
 	}
-	e := &entry{k: k, key: id, filter: f, refs: 1}
-	k.entries[id] = e
-	return &place{Filter: f, entry: e}, nil
+	return &place{watched: f, entry: e, route: p.Route.Name, leave: leave}, nil
 }
 
 // place is a filter at one place of one plan.
 type place struct {
-	*httpabi.Filter
+	watched
 	entry *entry
+	route string
+	leave func()
 	once  sync.Once
 }
 
 // Close gives the filter up; with its last place it is closed.
 func (p *place) Close() (err error) {
-	p.once.Do(func() { err = p.entry.drop() })
+	p.once.Do(func() {
+		p.leave()
+		err = p.entry.drop(p.route)
+	})
 	return err
 }
 
-func (e *entry) drop() error {
+func (e *entry) drop(route string) error {
 	k := e.k
 	k.mu.Lock()
 	e.refs--
+	if e.routes[route]--; e.routes[route] == 0 {
+		delete(e.routes, route)
+	}
 	last := e.refs == 0
 	if last {
 		delete(k.entries, e.key)
@@ -154,5 +178,5 @@ func (e *entry) drop() error {
 	if !last {
 		return nil
 	}
-	return e.filter.Close()
+	return e.made.Close()
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -115,7 +116,9 @@ func (p *plan) says(t *testing.T, route, i int) string {
 }
 
 // of gives the filter at a place, for comparison.
-func (p *plan) of(route, i int) *httpabi.Filter { return p.placed[route][i].Filter.(*place).Filter }
+func (p *plan) of(route, i int) *httpabi.Filter {
+	return p.placed[route][i].Filter.(*place).watched.(*httpabi.Filter)
+}
 
 func TestBuild(t *testing.T) {
 	k := newKind(t, Options{})
@@ -142,13 +145,22 @@ func TestBuild(t *testing.T) {
 	if p.of(0, 0) != p.of(1, 0) || p.of(0, 0) == p.of(0, 1) {
 		t.Error("not shared as it should be")
 	}
+	if p.placed[0][0].Key == nil || p.placed[0][0].Key != p.placed[1][0].Key || p.placed[0][0].Key == p.placed[0][1].Key {
+		t.Error("an exchange on both routes must come to it once")
+	}
 	all := k.Filters()
 	if len(all) != 3 {
 		t.Errorf("%+v", all)
 	}
 	for _, f := range all {
-		if _, ok := p.placed[0][0].Filter.(filter.Measured); !ok || f.SHA256 != sha256.Sum256(guest()) {
+		sum := sha256.Sum256(guest())
+		if _, ok := p.placed[0][0].Filter.(filter.Measured); !ok || f.SHA256 != hex.EncodeToString(sum[:]) || f.File != filepath.Join(d, "g.wasm") {
 			t.Errorf("%+v", f)
+		}
+		slices.Sort(f.Routes)
+		want := map[string]string{"a" + filter.ConfigMark(`{"k":"v"}`): "r0 r1 fail_closed", "a" + filter.ConfigMark("other"): "r0 fail_closed", "b" + filter.ConfigMark("text"): "r0 fail_open"}
+		if got := strings.Join(f.Routes, " ") + " " + f.OnError; got != want[f.Name+f.Config] {
+			t.Errorf("%s: %s", f.Name, got)
 		}
 	}
 	if err := k.Close(); err == nil {
@@ -230,10 +242,10 @@ func TestErrors(t *testing.T) {
 		}
 	}
 	f("file: none.wasm", "there is no file none.wasm")
-	f("file: .", strings.TrimSuffix(d, "/")+" is not a file")
-	f("file: no.wasm", "not a WebAssembly module: it does not begin with the magic number and version 1")
-	f("file: empty.wasm", "the module does not export memory, handle_request() → (i64), handle_response(i32, i32) → (): is it an http-wasm filter?")
-	f("file: g.wasm, sha256: "+hex.EncodeToString(pin[:]), "g.wasm is not the module that is pinned: its sha256 is "+hex.EncodeToString(sum[:]))
+	f("file: .", "there are several modules in the folder "+d+" (big.wasm, empty.wasm, g.wasm, 1 more): name one of them")
+	f("file: no.wasm", "no.wasm: not a WebAssembly module: it does not begin with the magic number and version 1")
+	f("file: empty.wasm", "it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it exports no function")
+	f("file: g.wasm, sha256: "+hex.EncodeToString(pin[:]), "g.wasm is not the module that is pinned: its sha256 is "+hex.EncodeToString(sum[:])+", not "+hex.EncodeToString(pin[:]))
 	f("file: g.wasm, env: {A: {file: none}}", "read secret: open none: no such file or directory")
 	f("file: big.wasm, memory: 64KiB", "load module f: read module: memory…")
 	if len(k.Filters()) != 0 {
@@ -308,7 +320,7 @@ func TestReadme(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p := build(newKind(t, Options{}), s)
+		p := build(newKind(t, Options{Modules: serveAll(t, s)}), s)
 		if err := p.errs.Err(); err != nil {
 			t.Error(err)
 		}

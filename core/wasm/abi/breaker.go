@@ -91,5 +91,11 @@ func (b *Breaker) Settled(ok bool) {
 // Open reports whether calls are stopped.
 func (b *Breaker) Open() bool { return b.until.Load() != 0 }
 
+// Stopped is for how much longer calls are stopped; zero if the next one is a trial. It reports false if they are not.
+func (b *Breaker) Stopped() (left time.Duration, ok bool) {
+	until := b.until.Load()
+	return max(time.Duration(until-b.clock()), 0), until != 0
+}
+
 // Retry makes the next call a trial, now.
 func (b *Breaker) Retry() { b.until.Store(1) }

@@ -26,6 +26,9 @@ func TestBreaker(t *testing.T) {
 		b.Failed(false)
 	}
 	may(false, false)
+	if left, ok := b.Stopped(); left != time.Second || !ok {
+		t.Error(left, ok)
+	}
 	// A late failure of a call that began before changes nothing.
 	b.Failed(false)
 	sleep(1001 * time.Millisecond)
@@ -41,9 +44,12 @@ func TestBreaker(t *testing.T) {
 		sleep(2 * time.Millisecond)
 		may(true, true)
 	}
+	if left, ok := b.Stopped(); left != 0 || !ok { // a trial is under way
+		t.Error(left, ok)
+	}
 	b.Settled(true)
 	may(true, false)
-	if b.Open() {
+	if _, ok := b.Stopped(); ok || b.Open() {
 		t.Error("open")
 	}
 	for range breakAfter - 1 {

@@ -62,7 +62,10 @@ type Filter struct {
 	breaker abi.Breaker
 	memory  atomic.Int64 // bytes of the largest instance so far
 	errors  [len(errorKinds)]atomic.Int64
+	last    atomic.Pointer[filter.Failure]
 	silent  bool // handle_response does nothing
+
+	abi.Phases // what calls have cost
 }
 
 var (
@@ -202,7 +205,7 @@ func (f *Filter) acquire() (*guest, error) {
 		}
 		return nil, errBusy
 	}
-	f.errors[errorStart].Add(1)
+	f.failed(errorStart, err)
 	f.breaker.Failed(trial)
 	return nil, fault.Wrap(fault.GuestFailed, err)
 }
@@ -223,7 +226,7 @@ func (f *Filter) done(g *guest, err error) error {
 		}
 		return nil
 	}
-	f.trapped(err)
+	f.failed(kindOf(err), err)
 	f.breaker.Failed(trial)
 	f.report(err, id)
 	g.visit = visit{}
@@ -264,5 +267,6 @@ func (f *Filter) ready(in *wasm.Instance) (err error) {
 		return err
 	}
 	g.response, err = in.Func(exportResponse)
+	f.Observe(abi.PhaseStart, in.CPU())
 	return err
 }

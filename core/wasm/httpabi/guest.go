@@ -95,7 +95,10 @@ func (g *guest) budget() time.Duration {
 // callRequest calls handle_request and reports whether the request goes on.
 func (g *guest) callRequest(budget time.Duration) (next bool, err error) {
 	g.stack[0] = 0
-	if err := g.in.Call(g.request, budget, g.stack[:1]); err != nil {
+	before := g.in.CPU()
+	err = g.in.Call(g.request, budget, g.stack[:1])
+	g.f.Observe(abi.PhaseHandleRequest, g.in.CPU()-before)
+	if err != nil {
 		return false, err
 	}
 	// The low half decides, whatever it is but 0.
@@ -111,7 +114,10 @@ func (g *guest) callResponse(budget time.Duration, failed bool) error {
 	if failed {
 		g.stack[1] = 1
 	}
-	return g.in.Call(g.response, budget, g.stack[:2])
+	before := g.in.CPU()
+	err := g.in.Call(g.response, budget, g.stack[:2])
+	g.f.Observe(abi.PhaseHandleResponse, g.in.CPU()-before)
+	return err
 }
 
 // passOn makes the request's body what the guest left of it, and its length what that has come to.

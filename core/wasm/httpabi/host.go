@@ -204,6 +204,7 @@ func setStatusCode(ctx context.Context, _ api.Module, s []uint64) {
 
 // functions is the ABI. One slice for all modules, because compiled code is shared by it.
 var functions = []wasm.HostFunc{
+	abi.Abort,
 	function("enable_features", "i:i", enableFeatures),
 	function("get_config", "ii:i", getConfig),
 	function("log", "iii:", logMessage),

@@ -1,7 +1,6 @@
 package httpabi
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,9 +8,12 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tetratelabs/wazero/api"
+
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wasm/meter"
 )
 
 // Open loads a module and makes a filter of it. Before it is accepted, an instance is made and given a request to work on,
@@ -19,20 +21,20 @@ import (
 // the caller closes the filter, and the engine after it.
 func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter, error) {
 	o.setDefaults()
-	if !bytes.HasPrefix(code, magic) {
-		return nil, errors.New("not a WebAssembly module: it does not begin with the magic number and version 1")
+	out := abi.Scan(code)
+	switch a, err := abi.Detect(out); {
+	case errors.Is(err, abi.ErrForm):
+		return nil, err
+	case a.Kind == abi.ProxyWasm:
+		return nil, errors.New("it is a Proxy-Wasm filter, not one of http-wasm")
 	}
-	out := scan(code)
-	if out.proxyWasm() {
-		return nil, errors.New("Proxy-Wasm modules are not supported yet")
-	}
-	if err := missing(&out); err != nil {
+	if err := lacking(out); err != nil {
 		return nil, err
 	}
-	f := &Filter{o: o, silent: out.empty(exportResponse)}
+	f := &Filter{o: o, silent: out.Empty(exportResponse)}
 	f.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
-		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
+		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
 	})
 	if err != nil {
 		return nil, oneLine(err)
@@ -56,14 +58,20 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 	return f, nil
 }
 
-// missing says which exports a guest lacks.
-func missing(o *outline) error {
+// missing stands in for an import that is not there in that form: it traps when it is called, which it may never be.
+func missing(im meter.Func, _ *wasm.HostFunc) (wasm.HostFunc, bool) {
+	err := fmt.Errorf("%s.%s is not there", im.Module, im.Name)
+	return wasm.HostFunc{Fn: func(context.Context, api.Module, []uint64) { panic(err) }}, true
+}
+
+// lacking says which exports a guest lacks.
+func lacking(o *abi.Outline) error {
 	var names []string
-	if !o.memory {
+	if o.Memory == nil || !o.Memory.Exported {
 		names = append(names, "memory")
 	}
 	for _, e := range exported {
-		if _, ok := o.functions[e.name]; !ok {
+		if o.Export(e.name) == nil {
 			names = append(names, e.name+e.signature)
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"time"
 
+	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // errorKinds names what Stats.Errors counts.
@@ -50,18 +52,54 @@ func (f *Filter) Instances() float64 { return float64(f.stock.Stats().Live) }
 // Memory implements filter.Measured. It is a bound from above: as if all instances were as large as the largest has been.
 func (f *Filter) Memory() float64 { return f.Instances() * float64(f.memory.Load()) }
 
-// trapped counts a call that did not return.
-func (f *Filter) trapped(err error) {
-	kind := errorTrap
+// Status is all of filter.Status that the filter itself knows: where its module came from and where it is used does its
+// owner. Any goroutine may call.
+func (f *Filter) Status() filter.Status {
+	s := f.Stats()
+	st := filter.Status{
+		Name: f.o.Name, ABI: "http-wasm", Config: filter.ConfigMark(string(f.o.Config)), State: filter.StateServing,
+		Instances: filter.Instances{
+			Live: s.Stock.Live, Max: int64(f.o.Instances), Made: s.Stock.Made,
+			Discarded: s.Stock.Discards, Recycled: s.Stock.Recycled, FailedStarts: s.Stock.Fails,
+		},
+		Use:    &filter.Use{InUse: s.Stock.InUse, Waited: s.Stock.Waits, TimedOut: s.Stock.Timeouts},
+		Memory: filter.Memory{Now: int64(f.Memory()), High: s.MemoryHigh, Cap: int64(f.o.Memory)},
+		Budget: filter.Budget{Call: f.o.CPU, Stream: f.o.CPUTotal, Start: f.o.Start},
+		Phases: f.Snapshot(), Failures: s.Errors, Dropped: s.LinesDropped, Last: f.last.Load(),
+		Links: abi.Links(f.module.Links()),
+	}
+	if left, stopped := f.breaker.Stopped(); stopped {
+		until := time.Now().Add(left)
+		st.State, st.Until = filter.StateStopped, &until
+		if st.Last != nil {
+			st.Reason = st.Last.Error
+		}
+	}
+	return st
+}
+
+// failed counts a call that did not return, or an instance that could not be made.
+func (f *Filter) failed(kind int, err error) {
+	f.errors[kind].Add(1)
+	stack := ""
+	var trap *wasm.Trap
+	if errors.As(err, &trap) {
+		stack = trap.Stack
+	}
+	f.last.Store(filter.NewFailure(time.Now(), errorKinds[kind], err, stack))
+}
+
+// kindOf sorts what ended a call.
+func kindOf(err error) int {
 	switch {
 	case errors.Is(err, wasm.ErrBudget):
-		kind = errorBudget
+		return errorBudget
 	case errors.Is(err, wasm.ErrDepth):
-		kind = errorDepth
+		return errorDepth
 	case errors.Is(err, wasm.ErrMemory):
-		kind = errorMemory
+		return errorMemory
 	}
-	f.errors[kind].Add(1)
+	return errorTrap
 }
 
 // sized notes how large an instance has become.

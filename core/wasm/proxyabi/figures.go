@@ -1,0 +1,160 @@
+package proxyabi
+
+import (
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/metric"
+	"github.com/weirproxy/weir/core/wasm"
+)
+
+// figures count what becomes of a VM's calls.
+type figures struct {
+	memory   atomic.Int64 // bytes of the largest instance so far
+	errors   [len(errorKinds)]atomic.Int64
+	last     atomic.Pointer[filter.Failure]
+	open     atomic.Int64 // streams
+	paused   atomic.Int64 // halves of them that are parked
+	made     atomic.Int64 // instances
+	gone     atomic.Int64 // of them, by a trap
+	recycled atomic.Int64 // of them, since they had become too large
+
+	dropped atomic.Int64 // fields that guests have set and that are left out
+	told    atomic.Int64 // the second in which the log was last told of one
+}
+
+// errorKinds names what is counted.
+var errorKinds = [...]string{"trap", "budget", "depth", "memory", "busy", "start", "body_limit", "stopped", "pause"}
+
+const (
+	errorTrap = iota
+	errorBudget
+	errorDepth
+	errorMemory
+	errorBusy    // no instance was there
+	errorStart   // no instance could be made
+	errorLimit   // more body than body_limit
+	errorStopped // not called: it failed too often
+	errorPause   // paused for too long
+)
+
+// failed counts a call that did not return, or an instance that could not be made.
+func (vm *VM) failed(kind int, err error) {
+	vm.errors[kind].Add(1)
+	stack := ""
+	var trap *wasm.Trap
+	if errors.As(err, &trap) {
+		stack = trap.Stack
+	}
+	vm.last.Store(filter.NewFailure(time.Now(), errorKinds[kind], err, stack))
+}
+
+// kindOf sorts what ended a call.
+func kindOf(err error) int {
+	switch {
+	case errors.Is(err, wasm.ErrBudget):
+		return errorBudget
+	case errors.Is(err, wasm.ErrDepth):
+		return errorDepth
+	case errors.Is(err, wasm.ErrMemory):
+		return errorMemory
+	}
+	return errorTrap
+}
+
+// sized notes how large an instance has become.
+func (vm *VM) sized(n int64) {
+	for {
+		high := vm.memory.Load()
+		if n <= high || vm.memory.CompareAndSwap(high, n) {
+			return
+		}
+	}
+}
+
+// instances counts those that requests are given to and the one to spare, and their memory in bytes.
+func (vm *VM) instances() (n, bytes int64) {
+	vm.mu.Lock()
+	all := vm.living()
+	vm.mu.Unlock()
+	for _, sh := range all {
+		if size := sh.size.Load(); size >= 0 {
+			n, bytes = n+1, bytes+size
+		}
+	}
+	return n, bytes
+}
+
+// Instances implements filter.Measured. Filters that share a VM have the same.
+func (f *Filter) Instances() float64 { n, _ := f.p.vm.instances(); return float64(n) }
+
+// Memory implements filter.Measured, as Instances does.
+func (f *Filter) Memory() float64 { _, b := f.p.vm.instances(); return float64(b) }
+
+// PhaseNames implements filter.Timed.
+func (f *Filter) PhaseNames() []string { return f.p.phases.PhaseNames() }
+
+// Spread implements filter.Timed.
+func (f *Filter) Spread(phase int) *metric.Spread { return f.p.phases.Spread(phase) }
+
+// Status is all of filter.Status that the plugin knows: where its module came from and where it is used does its owner.
+// Instances, memory and failures are the VM's. Any goroutine may call.
+func (p *Plugin) Status() filter.Status {
+	vm := p.vm
+	live, bytes := vm.instances()
+	s := filter.Status{
+		Name: p.o.Name, ABI: "proxy-wasm " + vm.version.String(), VM: vm.o.Scope, Config: filter.ConfigMark(string(p.o.Config)),
+		State: filter.StateServing,
+		Instances: filter.Instances{
+			Live: live, Max: int64(len(vm.shards)) + 1, Made: vm.made.Load(), Discarded: vm.gone.Load(), Recycled: vm.recycled.Load(),
+			FailedStarts: vm.errors[errorStart].Load(),
+		},
+		Streams:  &filter.Streams{Open: vm.open.Load(), Paused: vm.paused.Load(), Contexts: vm.open.Load() + live*int64(vm.plugged())},
+		Memory:   filter.Memory{Now: bytes, High: vm.memory.Load(), Cap: int64(vm.o.Memory)},
+		Budget:   filter.Budget{Call: vm.o.CPU, Stream: vm.o.CPUTotal, Start: vm.o.Start},
+		Phases:   p.phases.Snapshot(),
+		Failures: map[string]int64{}, Dropped: vm.journal.Lost(), Last: vm.last.Load(),
+	}
+	for i, kind := range errorKinds {
+		if n := vm.errors[i].Load(); n > 0 {
+			s.Failures[kind] = n
+		}
+	}
+	if live == 0 {
+		s.State = filter.StateStarting
+	}
+	if left, stopped := vm.breaker.Stopped(); stopped {
+		until := time.Now().Add(left)
+		s.State, s.Until = filter.StateStopped, &until
+	}
+	if s.State != filter.StateServing && s.Last != nil {
+		s.Reason = s.Last.Error
+	}
+	s.Links = linksOf(vm.module.Links())
+	return s
+}
+
+func (vm *VM) plugged() int {
+	vm.mu.Lock()
+	defer vm.mu.Unlock()
+	return len(vm.plugins)
+}
+
+// linksOf lists what is not there as the guest asks for it; nil if all is.
+func linksOf(all []wasm.Link) *filter.Links {
+	l := &filter.Links{}
+	for _, i := range all {
+		switch i.How {
+		case wasm.Stubbed:
+			l.Stubbed = append(l.Stubbed, i.Module+"."+i.Name)
+		case wasm.Adapted:
+			l.Adapted = append(l.Adapted, i.Module+"."+i.Name)
+		}
+	}
+	if len(l.Stubbed)+len(l.Adapted) == 0 {
+		return nil
+	}
+	return l
+}

@@ -1,0 +1,283 @@
+package proxyabi
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/asm"
+)
+
+// armed traps if the request has a header called armed.
+func armed(p *program, trap []byte) []byte {
+	return asm.Cat(num(mapRequestHeaders), p.text("armed"), num(outAt), num(outAt+4), asm.Call(p.at["proxy_get_header_map_value"]),
+		asm.Eqz32, asm.If(asm.None, trap))
+}
+
+func arm(x *exchange.Exchange) *exchange.Exchange {
+	x.Request.Header.AddString("armed", []byte("1"))
+	return x
+}
+
+// A trap ends the shard that it happens in, and every stream of it: the one that trapped by the guest's error, the others by
+// their on_error. The spare takes its place at once, and another spare is built.
+func TestTrapEndsShard(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), num(0))
+	p.on("proxy_on_response_headers", num(1))
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	passed, parked := ask(t, 0), ask(t, 0)
+	request(t, f, passed, filter.Continue)
+	request(t, f, parked, filter.Continue)
+	answer(parked, 0)
+	var woken sync.WaitGroup
+	woken.Go(func() {
+		if v, err := f.Response(parked, 0, false); v != filter.Continue || err != errFallen {
+			t.Error(v, err)
+		}
+	})
+	coretest.Eventually(t, "the shard to settle", func() bool { return vm.paused.Load() == 1 })
+	bad := arm(ask(t, 0))
+	if v, err := f.Request(bad, 0); v != filter.Continue || fault.KindOf(err) != fault.GuestFailed || err == errFallen {
+		t.Fatal(v, err)
+	}
+	woken.Wait()
+	answer(passed, 0)
+	if v, err := f.Response(passed, 0, false); v != filter.Continue || err != errFallen {
+		t.Error(v, err)
+	}
+	if v, err := f.Response(passed, 0, false); v != filter.Continue || err != nil {
+		t.Error("told twice:", v, err)
+	}
+	// The spare serves.
+	x := ask(t, 0)
+	request(t, f, x, filter.Continue)
+	coretest.Eventually(t, "the shard to settle", func() bool { vm.mu.Lock(); defer vm.mu.Unlock(); return vm.spare != nil })
+	for _, x := range []*exchange.Exchange{passed, parked, bad, x} {
+		exchange.Release(x)
+	}
+	coretest.Eventually(t, "the shard to settle", func() bool { vm.mu.Lock(); defer vm.mu.Unlock(); return len(vm.retired) == 0 })
+	s := pl.Status()
+	if s.Failures["trap"] != 1 || s.Instances.Discarded != 1 || s.Instances.Live != 2 || s.Last == nil || s.State != filter.StateServing {
+		t.Errorf("%+v", s)
+	}
+}
+
+// A filter that keeps failing is not called any more, until one call shows that it works.
+func TestStopped(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), num(0))
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	traps := int64(0)
+	for vm.errors[errorTrap].Load() < 5 {
+		x := arm(ask(t, 0))
+		_, err := f.Request(x, 0)
+		exchange.Release(x)
+		if err == nil {
+			t.Fatal("no trap")
+		}
+		traps++
+	}
+	x := ask(t, 0)
+	if _, err := f.Request(x, 0); err != errStopped {
+		t.Error(err)
+	}
+	exchange.Release(x)
+	if s := pl.Status(); s.State != filter.StateStopped || s.Until == nil || s.Reason == "" {
+		t.Errorf("%+v", s)
+	}
+	coretest.Eventually(t, "the shard to settle", func() bool { n, _ := vm.instances(); return n == 2 })
+	vm.breaker.Retry()
+	x = ask(t, 0)
+	request(t, f, x, filter.Continue)
+	y := ask(t, 0)
+	if _, err := f.Request(y, 0); err != errStopped {
+		t.Error("two trials at once:", err)
+	}
+	exchange.Release(y)
+	answer(x, 0)
+	response(t, f, x, filter.Continue)
+	exchange.Release(x)
+	if vm.breaker.Open() {
+		t.Error("still stopped")
+	}
+}
+
+// What a guest is refused or does wrong at its start keeps it from being loaded, with the reason.
+func TestStart(t *testing.T) {
+	f := func(p *program, want string) {
+		t.Helper()
+		_, _, err := Open(context.Background(), engine, p.build(), Options{Name: "guest", Shards: 1, Start: 50 * time.Millisecond}, PluginOptions{Name: "guest"})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	f(newProgram().on("proxy_on_vm_start", num(0)), "proxy_on_vm_start answered false")
+	f(newProgram().on("proxy_on_configure", num(0)), "refuses its configuration")
+	f(newProgram().on("proxy_on_vm_start", asm.Unreachable), "run proxy_on_vm_start: guest trapped: unreachable")
+	f(newProgram().on("proxy_on_configure", asm.Loop(asm.None, asm.Br(0)), num(1)), "cpu budget spent")
+	f(newProgram().on("proxy_on_context_create", asm.Unreachable), "run proxy_on_context_create")
+	f(newProgram().on("proxy_on_request_headers", asm.Unreachable), "it failed on a request made up to try it: unreachable")
+	f(newProgram().on("proxy_on_response_headers", asm.Unreachable), "it failed on a request made up to try it: unreachable")
+	f(newProgram().on("proxy_on_log", asm.Unreachable), "it failed on a request made up to try it: unreachable")
+}
+
+// Paused for too long, cancelled, or with its client gone: a stream that is parked ends with why.
+func TestParked(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", num(1))
+	vm, pl := open(t, p, Options{Pause: 20 * time.Millisecond}, PluginOptions{})
+	f := at(t, pl, Site{})
+	x := ask(t, 0)
+	if v, err := f.Request(x, 0); v != filter.Continue || err != errPaused {
+		t.Error(v, err)
+	}
+	exchange.Release(x)
+	if vm.errors[errorPause].Load() != 1 {
+		t.Error("not counted")
+	}
+	vm.o.Pause = time.Minute
+	gone := fault.New(fault.ClientGone, "gone")
+	for _, early := range []bool{false, true} {
+		x = ask(t, 0)
+		h := x.Handle()
+		if early {
+			h.Cancel(gone)
+		} else {
+			go func() {
+				for vm.paused.Load() == 0 {
+					time.Sleep(time.Millisecond)
+				}
+				h.Cancel(gone)
+			}()
+		}
+		if v, err := f.Request(x, 0); v != filter.Continue || err != error(gone) {
+			t.Error(v, err)
+		}
+		exchange.Release(x)
+	}
+	if vm.paused.Load() != 0 || pl.Status().State != filter.StateServing {
+		t.Errorf("%+v", pl.Status())
+	}
+}
+
+// A guest that wants an exchange reset, or answers it, from a header phase.
+func TestEndsExchange(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Cat(p.host("proxy_close_stream", num(streamRequest)), num(0), asm.Return)),
+		p.host("proxy_send_local_response", num(403), p.text(""), p.text("no"), num(0), num(0), num(-1)), num(1))
+	p.on("proxy_on_response_headers", p.host("proxy_add_header_map_value", num(mapResponseHeaders), p.text("x-seen"), p.text("1")), num(0))
+	_, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	x := arm(ask(t, 0))
+	request(t, f, x, filter.Reset)
+	exchange.Release(x)
+	x = ask(t, 0)
+	request(t, f, x, filter.Reply)
+	if x.Response.Status != 403 || !x.Response.Local {
+		t.Errorf("%+v", x.Response)
+	}
+	response(t, f, x, filter.Continue)
+	if got, err := pull(&x.Response.Body); got != "no" || err != nil || string(x.Response.Header.Get("x-seen")) != "1" {
+		t.Error(got, err)
+	}
+	exchange.Release(x)
+}
+
+// gRPC clients get an answer of a guest in the form that they understand.
+func TestAnswersGRPC(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", p.host("proxy_send_local_response", num(403), p.text(""), p.text("no, 100 %\n"), num(0), num(0), num(-1)), num(1))
+	_, pl := open(t, p, Options{}, PluginOptions{})
+	x := ask(t, 0)
+	defer exchange.Release(x)
+	x.Request.Header.AddString("content-type", []byte("application/grpc+proto"))
+	request(t, at(t, pl, Site{}), x, filter.Reply)
+	h := &x.Response.Header
+	if x.Response.Status != 200 || string(h.Get("grpc-status")) != "7" || string(h.Get("grpc-message")) != "no, 100 %25%0A" {
+		t.Errorf("%d %q %q", x.Response.Status, h.Get("grpc-status"), h.Get("grpc-message"))
+	}
+	if string(h.Get("content-type")) != "application/grpc" || !x.Response.Body.Empty() {
+		t.Error("no answer of gRPC")
+	}
+}
+
+// Many exchanges at once over several shards, some of which trap, some of whose clients leave, some paused.
+func TestHammer(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), asm.Get(0), num(1), asm.And32)
+	onBody(p, func(k int32) []byte { return ends(asm.Cat(p.set(k, 0, 0, "+"), num(0)), num(1)) })
+	p.on("proxy_on_context_create", asm.Get(1), asm.If(asm.None, // a new stream lets the one before go on
+		asm.Get(0), num(1), asm.Sub32, asm.Call(p.at["proxy_set_effective_context"]), asm.Drop, p.host("proxy_continue_stream", num(streamRequest))))
+	vm, pl := open(t, p, Options{Shards: 3, Pause: 50 * time.Millisecond}, PluginOptions{})
+	f := at(t, pl, Site{FailOpen: true})
+	var all sync.WaitGroup
+	for g := range 8 {
+		all.Go(func() {
+			for i := range 200 {
+				x := ask(t, -1, "a", "b")
+				if g == 0 && i%20 == 0 {
+					arm(x)
+				}
+				h := x.Handle()
+				if i%17 == 0 {
+					go h.Cancel(fault.New(fault.ClientGone, "gone"))
+				}
+				_, err := f.Request(x, 0)
+				if err == nil {
+					got, err := pull(&x.Request.Body)
+					if k := fault.KindOf(err); got != "+ab" && got != "ab" && k != fault.ClientGone {
+						t.Errorf("%q %v", got, err)
+					}
+				} else if k := fault.KindOf(err); k.Source() != fault.Guest && k != fault.ClientGone {
+					t.Error(err)
+				}
+				answer(x, -1, "c")
+				if _, err := f.Response(x, 0, false); err == nil {
+					_, _ = pull(&x.Response.Body)
+				}
+				exchange.Release(x)
+			}
+		})
+	}
+	all.Wait()
+	coretest.Eventually(t, "the shard to settle", func() bool { vm.mu.Lock(); defer vm.mu.Unlock(); return len(vm.retired) == 0 && vm.spare != nil })
+	if vm.open.Load() != 0 || vm.paused.Load() != 0 {
+		t.Errorf("%+v", pl.Status())
+	}
+}
+
+// An instance that has become too large is replaced, and ends with its last stream.
+func TestWorn(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Cat(num(50), asm.MemoryGrow, asm.Drop)), num(0))
+	vm, pl := open(t, p, Options{Memory: 64 * 64 << 10}, PluginOptions{})
+	f := at(t, pl, Site{})
+	first := vm.shards[0].Load()
+	long, x := ask(t, 0), arm(ask(t, 0))
+	request(t, f, long, filter.Continue)
+	request(t, f, x, filter.Continue)
+	exchange.Release(x)
+	if vm.shards[0].Load() == first {
+		t.Fatal("not replaced")
+	}
+	answer(long, 0)
+	response(t, f, long, filter.Continue) // where it began
+	exchange.Release(long)
+	coretest.Eventually(t, "the shard to settle", func() bool { first.mu.Lock(); defer first.mu.Unlock(); return first.dead != nil })
+	if s := pl.Status(); s.Instances.Recycled != 1 || len(s.Failures) != 0 {
+		t.Errorf("%+v", s)
+	}
+	if !errors.Is(first.dead, errEnded) {
+		t.Error(first.dead)
+	}
+}

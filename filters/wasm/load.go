@@ -1,0 +1,159 @@
+package wasm
+
+import (
+	"context"
+	"errors"
+
+	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wasm/httpabi"
+	"github.com/weirproxy/weir/core/wasm/proxyabi"
+)
+
+// site is one place that a filter is put on.
+type site struct {
+	c *config.WasmFilter
+	p *filter.Place
+}
+
+// load makes a filter of a module. k.mu is held.
+func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
+	if v := k.vms[id.vm]; v != nil {
+		return v.add(c, id) // the instances are there: one more plugin in them
+	}
+	code, err := k.read(c, s)
+	if err != nil {
+		return nil, err
+	}
+	if k.engine == nil {
+		if k.engine, err = wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir}); err != nil {
+			return nil, err
+		}
+	}
+	built, err := abi.Detect(abi.Scan(code))
+	if err != nil {
+		return nil, err
+	}
+	if built.Kind == abi.ProxyWasm {
+		return k.openVM(c, id, s, code, built)
+	}
+	if len(c.Calls) > 0 || c.VMID != "" || c.VMConfig != "" || c.RootID != "" {
+		return nil, errors.New("it is an http-wasm filter, which has no calls, vm_id, vm_config or root_id")
+	}
+	f, err := httpabi.Open(context.Background(), k.engine, code, httpabi.Options{
+		Name: c.Name, Config: []byte(id.config), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start, Memory: uint64(c.Memory),
+		Instances: c.Instances, BodyLimit: bodyLimit(c), Env: s.env, Log: k.o.Log,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return httpFilter{f}, nil
+}
+
+// bodyLimit is what both ABIs understand: a zero in a configuration means none, not the default.
+func bodyLimit(c *config.WasmFilter) int {
+	if c.BodyLimit == 0 {
+		return -1
+	}
+	return int(c.BodyLimit)
+}
+
+// httpFilter is a filter of http-wasm: the same wherever it stands.
+type httpFilter struct{ *httpabi.Filter }
+
+func (f httpFilter) at(*site) (watched, func(), error) { return f.Filter, func() {}, nil }
+
+// vm is instances of a Proxy-Wasm module with the filters that share them.
+type vm struct {
+	k    *Kind
+	key  vmKey
+	vm   *proxyabi.VM
+	refs int // of plugins; k.mu guards it
+}
+
+// openVM makes the instances for a first filter. k.mu is held.
+func (k *Kind) openVM(c *config.WasmFilter, id key, s *source, code []byte, built abi.ABI) (made, error) {
+	scope := c.VMID
+	if scope == "" {
+		scope = c.Name
+	}
+	var tags []proxyabi.Tag
+	for _, t := range c.Tags {
+		tags = append(tags, proxyabi.Tag{Name: t.Name, Pattern: t.Pattern})
+	}
+	m, p, err := proxyabi.Open(context.Background(), k.engine, code, proxyabi.Options{
+		Name: c.Name, ID: c.VMID, Scope: scope, Config: []byte(c.VMConfig), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start,
+		Pause: c.Pause, Memory: uint64(c.Memory), Shards: c.Instances, BodyLimit: bodyLimit(c), Env: s.env, Tags: tags, Log: k.o.Log,
+		Shared: k.shared,
+	}, plugin(c, id))
+	if err != nil {
+		return nil, err
+	}
+	v := &vm{k: k, key: id.vm, vm: m, refs: 1}
+	k.vms[id.vm] = v
+	if links := p.Status().Links; links != nil || !built.Marked {
+		e := k.o.Log.Warn().Str("filter", c.Name).Stringer("abi", built)
+		if links != nil {
+			e = e.Strs("stubbed", links.Stubbed).Strs("adapted", links.Adapted)
+		}
+		e.Msg("filter loaded, but not all that it asks for is there")
+	}
+	return &proxyFilter{vm: v, Plugin: p}, nil
+}
+
+func plugin(c *config.WasmFilter, id key) proxyabi.PluginOptions {
+	return proxyabi.PluginOptions{
+		Name: c.Name, RootID: c.RootID, Config: []byte(id.config), Calls: c.Calls, Kong: c.Properties == config.PropertiesKong,
+		StopIteration: c.StopIteration,
+	}
+}
+
+// add puts one more filter into the instances. k.mu is held.
+func (v *vm) add(c *config.WasmFilter, id key) (made, error) {
+	p, err := v.vm.Add(plugin(c, id))
+	if err != nil {
+		return nil, err
+	}
+	v.refs++
+	return &proxyFilter{vm: v, Plugin: p}, nil
+}
+
+// proxyFilter is a filter of Proxy-Wasm: a plugin in the instances of its module.
+type proxyFilter struct {
+	vm *vm
+	*proxyabi.Plugin
+}
+
+func (f *proxyFilter) at(s *site) (watched, func(), error) {
+	r := s.p.Route
+	where := proxyabi.Site{Route: r.Name, Upstream: r.Upstream, RouteMetadata: r.Metadata, FailOpen: s.c.OnError == config.FailOpen}
+	for i := range s.p.Spec.Upstreams {
+		if u := &s.p.Spec.Upstreams[i]; u.Name == r.Upstream {
+			where.UpstreamMetadata = u.Metadata
+		}
+	}
+	out, err := f.At(where)
+	if err != nil {
+		return nil, nil, err
+	}
+	return out, f.Join(s.p.Upstreams), nil
+}
+
+// Close closes the plugin, and with the last one the instances.
+func (f *proxyFilter) Close() error {
+	err := f.Plugin.Close()
+	v, k := f.vm, f.vm.k
+	k.mu.Lock()
+	v.refs--
+	last := v.refs == 0
+	if last && k.vms[v.key] == v {
+		delete(k.vms, v.key)
+	}
+	k.mu.Unlock()
+	if !last {
+		return err
+	}
+	return errors.Join(err, v.vm.Close())
+}
