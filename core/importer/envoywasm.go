@@ -136,7 +136,7 @@ func (e *envoy) plugin(o *object, entry string) *wasmFilter {
 }
 
 func (e *envoy) onError(o *object, f *wasmFilter) {
-	policy := o.text("failure_policy")
+	policy := o.enum("failure_policy")
 	if o.boolean("fail_open") {
 		policy = "FAIL_OPEN"
 	}
