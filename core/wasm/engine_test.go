@@ -60,7 +60,11 @@ func traps(t *testing.T) {
 		t.Run(c.fn, func(t *testing.T) {
 			in := start(t, m)
 			f := lookup(t, in, c.fn)
-			err := in.Call(f, 20*ms, nil)
+			budget := time.Second
+			if c.is == ErrBudget {
+				budget = 20 * ms
+			}
+			err := in.Call(f, budget, nil)
 			var trap *Trap
 			if !errors.As(err, &trap) || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.text) {
 				t.Fatalf("got %v", err)
