@@ -3,6 +3,7 @@ package filters_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,10 +23,11 @@ import (
 	"github.com/weirproxy/weir/filters"
 )
 
-// tagFilter and denyFilter build the examples once for all tests: the modules' bytes.
+// tagFilter and its like build the examples once for all tests: the modules' bytes.
 var (
 	tagFilter  = sync.OnceValues(func() ([]byte, error) { return buildExample("01-tag-filter") })
 	denyFilter = sync.OnceValues(func() ([]byte, error) { return buildExample("02-deny-filter") })
+	askFilter  = sync.OnceValues(func() ([]byte, error) { return buildExample("03-ask-filter") })
 )
 
 func buildExample(name string) ([]byte, error) {
@@ -120,10 +122,10 @@ routes:
 // TestExamples serves every example with its own configuration, on another port, and holds each README to the files beside it.
 func TestExamples(t *testing.T) {
 	dirs, err := filepath.Glob("../examples/[0-9]*")
-	if err != nil || len(dirs) != 2 {
+	if err != nil || len(dirs) != 3 {
 		t.Fatalf("%v, %v", dirs, err)
 	}
-	build := map[string]func() ([]byte, error){"01-tag-filter": tagFilter, "02-deny-filter": denyFilter}
+	build := map[string]func() ([]byte, error){"01-tag-filter": tagFilter, "02-deny-filter": denyFilter, "03-ask-filter": askFilter}
 	for _, dir := range dirs {
 		name := filepath.Base(dir)
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +138,14 @@ func TestExamples(t *testing.T) {
 				t.Error("the README shows another configuration")
 			}
 			set := open(t, filters.Options{Open: func(string) ([]byte, error) { return code, nil }})
-			r := coretest.Start(t, strings.Replace(yaml, "127.0.0.1:8080", "127.0.0.1:0", 1), nil, coretest.Options{Kinds: set.Standard()})
+			asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/" || r.Header.Get("Authorization") == "" {
+					w.WriteHeader(404)
+				}
+			}))
+			defer asked.Close()
+			yaml = strings.NewReplacer("127.0.0.1:8080", "127.0.0.1:0", "http://127.0.0.1:9000", asked.URL).Replace(yaml)
+			r := coretest.Start(t, yaml, nil, coretest.Options{Kinds: set.Standard()})
 			plain, h, body := r.Get("/")
 			switch name {
 			case "01-tag-filter":
@@ -148,6 +157,11 @@ func TestExamples(t *testing.T) {
 				named, _, hello := r.Get("/", "x-team", "blue")
 				if plain != 403 || body != "which team are you?\n" || named != 200 || hello != "hello\n" {
 					t.Errorf("%d %q, %d %q", plain, body, named, hello)
+				}
+			case "03-ask-filter":
+				may, _, hello := r.Get("/", "authorization", "me")
+				if plain != 403 || body != "you may not\n" || may != 200 || hello != "hello\n" {
+					t.Errorf("%d %q, %d %q", plain, body, may, hello)
 				}
 			}
 		})

@@ -28,7 +28,7 @@ type Options struct {
 	// Rate is the fuel a core burns in a microsecond. Zero: measured by OpenEngine, which takes up to 20 ms.
 	Rate int64
 	// Unmetered runs guests without metering their CPU and their stack. It is for measuring what that costs, and for
-	// nothing else: a guest may hang the process, budgets mean nothing and Instance.CPU stays 0.
+	// nothing else: a guest may hang the process, budgets mean nothing, and Instance.CPU holds only what host functions burned.
 	Unmetered bool
 }
 

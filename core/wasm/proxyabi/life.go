@@ -18,25 +18,10 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 		vm.errors[errorStopped].Add(1)
 		return nil, false, errStopped
 	}
-	n := uint64(len(vm.shards))
-	var last *shard
-	for i := range n {
-		s := vm.shards[(hint+i)%n].Load()
-		if !s.mu.TryLock() {
-			last = s
-			continue
+	for again := true; again; {
+		if sh, again = vm.seek(hint); sh != nil {
+			return sh, trial, nil
 		}
-		if s.dead == nil {
-			return s, trial, nil
-		}
-		s.mu.Unlock()
-	}
-	if last != nil {
-		last.mu.Lock()
-		if last.dead == nil {
-			return last, trial, nil
-		}
-		last.mu.Unlock()
 	}
 	if trial {
 		vm.breaker.Settled(false)
@@ -45,6 +30,36 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	vm.ask()
 	return nil, false, errStarting
 }
+
+// seek makes one try at it. again says that a shard's place has been taken by another meanwhile.
+func (vm *VM) seek(hint uint64) (sh *shard, again bool) {
+	n := uint64(len(vm.shards))
+	var busy *shard
+	for i := range n {
+		s := vm.shards[(hint+i)%n].Load()
+		if !s.mu.TryLock() {
+			busy = s
+			continue
+		}
+		if s.takes() {
+			return s, false
+		}
+		again = again || s.retired
+		s.mu.Unlock()
+	}
+	if busy == nil {
+		return nil, again
+	}
+	busy.mu.Lock()
+	if busy.takes() {
+		return busy, false
+	}
+	busy.mu.Unlock()
+	return nil, true
+}
+
+// takes reports whether a stream may begin. sh.mu is held.
+func (sh *shard) takes() bool { return sh.dead == nil && !sh.retired }
 
 // die ends a shard whose guest has trapped in a call for sc. sh.mu is held. Its memory is freed, its parked streams are woken,
 // and the spare takes its place.

@@ -38,8 +38,9 @@ type shard struct {
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
-	number   [20]byte // a number as text
-	granting bool     // the guest's allocator runs: nothing of a stream is to be had
+	wakes    []*stream // whose sleepers are woken after the call
+	number   [20]byte  // a number as text
+	granting bool      // the guest's allocator runs: nothing of a stream is to be had
 	free     *stream
 	ties
 }
@@ -64,6 +65,7 @@ func (sh *shard) enter(sc *scope, fn *wasm.Func, budget time.Duration, args ...u
 	copy(sh.stack[:], args)
 	err := sh.in.Call(fn, budget, sh.stack[:])
 	sh.eff = eff
+	sh.rouse()
 	cpu := sh.in.CPU() - before
 	sc.root.plugin.phases.Observe(abi.Phase(fn.Tag), cpu)
 	if sc.stream != nil {

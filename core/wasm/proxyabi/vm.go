@@ -343,27 +343,28 @@ func (sh *shard) rootOf(p *Plugin) *root {
 // doneWait is how long a root context that has asked for time may take until it is deleted.
 const doneWait = time.Second
 
-// drop tells a plugin's root context that it ends, and deletes it.
+// drop tells a plugin's root context that it ends, and deletes it. One that has asked for time still has its ticks and what it
+// waits for: proxy_done ends that.
 func (sh *shard) drop(p *Plugin) {
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	r := sh.rootOf(p)
-	sh.mu.Unlock()
 	if r == nil {
 		return
 	}
-	r.stop()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
 	if sh.dead == nil && sh.fn.done != nil {
 		ok, err := sh.enter(&r.scope, sh.fn.done, sh.vm.o.CPU, uint64(r.id))
-		r.pending = err == nil && ok == 0
+		r.pending = err == nil && ok == 0 && !sh.canary // nothing comes to a canary
 	}
 	for until := time.Now().Add(doneWait); r.pending && sh.dead == nil && time.Now().Before(until); {
-		// It waits for calls of its own to be answered: proxy_done ends that.
 		sh.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		sh.mu.Lock()
 	}
+	r.quieten()
+	sh.mu.Unlock()
+	r.timer.running.Wait()
+	sh.mu.Lock()
 	if sh.dead == nil && sh.fn.delete != nil {
 		_, _ = sh.enter(&r.scope, sh.fn.delete, sh.vm.o.CPU, uint64(r.id))
 	}
