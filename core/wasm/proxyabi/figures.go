@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/metric"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // figures count what becomes of a VM's calls.
@@ -132,7 +133,7 @@ func (p *Plugin) Status() filter.Status {
 	if s.State != filter.StateServing && s.Last != nil {
 		s.Reason = s.Last.Error
 	}
-	s.Links = linksOf(vm.module.Links())
+	s.Links = abi.Links(vm.module.Links())
 	return s
 }
 
@@ -140,21 +141,4 @@ func (vm *VM) plugged() int {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	return len(vm.plugins)
-}
-
-// linksOf lists what is not there as the guest asks for it; nil if all is.
-func linksOf(all []wasm.Link) *filter.Links {
-	l := &filter.Links{}
-	for _, i := range all {
-		switch i.How {
-		case wasm.Stubbed:
-			l.Stubbed = append(l.Stubbed, i.Module+"."+i.Name)
-		case wasm.Adapted:
-			l.Adapted = append(l.Adapted, i.Module+"."+i.Name)
-		}
-	}
-	if len(l.Stubbed)+len(l.Adapted) == 0 {
-		return nil
-	}
-	return l
 }
