@@ -18,25 +18,19 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 		vm.errors[errorStopped].Add(1)
 		return nil, false, errStopped
 	}
-	n := uint64(len(vm.shards))
-	var last *shard
-	for i := range n {
-		s := vm.shards[(hint+i)%n].Load()
-		if !s.mu.TryLock() {
-			last = s
-			continue
+	for range pickTurns {
+		busy := vm.idlest(hint, &sh)
+		if sh != nil {
+			return sh, trial, nil
 		}
-		if s.dead == nil {
-			return s, trial, nil
+		if busy == nil {
+			break
 		}
-		s.mu.Unlock()
-	}
-	if last != nil {
-		last.mu.Lock()
-		if last.dead == nil {
-			return last, trial, nil
+		busy.mu.Lock()
+		if busy.dead == nil {
+			return busy, trial, nil
 		}
-		last.mu.Unlock()
+		busy.mu.Unlock() // it died meanwhile, and the spare may stand in its place
 	}
 	if trial {
 		vm.breaker.Settled(false)
@@ -44,6 +38,27 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	vm.errors[errorStart].Add(1)
 	vm.ask()
 	return nil, false, errStarting
+}
+
+// pickTurns is how many shards a request may see die while it waits for them.
+const pickTurns = 4
+
+// idlest locks a living shard that nobody is in. If there is none, it gives one that somebody is in; nil: all are dead.
+func (vm *VM) idlest(hint uint64, sh **shard) (busy *shard) {
+	n := uint64(len(vm.shards))
+	for i := range n {
+		s := vm.shards[(hint+i)%n].Load()
+		if !s.mu.TryLock() {
+			busy = s
+			continue
+		}
+		if s.dead == nil {
+			*sh = s
+			return nil
+		}
+		s.mu.Unlock()
+	}
+	return busy
 }
 
 // die ends a shard whose guest has trapped in a call for sc. sh.mu is held. Its memory is freed, its parked streams are woken,

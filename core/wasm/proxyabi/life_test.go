@@ -3,6 +3,7 @@ package proxyabi
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -279,5 +280,41 @@ func TestWorn(t *testing.T) {
 	}
 	if !errors.Is(first.dead, errEnded) {
 		t.Error(first.dead)
+	}
+}
+
+// Requests that wait for a shard while its guest traps are served by the spare that takes its place.
+func TestWaitersMoveToTheSpare(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), num(0))
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	sh := vm.shards[0].Load()
+	sh.mu.Lock()
+	const n = 8
+	var begun, waiters sync.WaitGroup
+	begun.Add(n)
+	for range n {
+		waiters.Go(func() {
+			begun.Done()
+			x := ask(t, 0)
+			if v, err := f.Request(x, 0); v != filter.Continue || err != nil {
+				t.Error(v, err)
+			}
+			exchange.Release(x)
+		})
+	}
+	begun.Wait()
+	for range 1000 { // most of them wait by then; those that come later find the spare
+		runtime.Gosched()
+	}
+	bad := arm(ask(t, 0))
+	if _, err := f.request(sh, bad, 0, false); err == nil {
+		t.Error("no trap")
+	}
+	waiters.Wait()
+	exchange.Release(bad)
+	if starts := vm.errors[errorStart].Load(); starts != 0 {
+		t.Errorf("%d requests found no instance", starts)
 	}
 }
