@@ -130,6 +130,7 @@ func (vm *VM) retire(sh *shard) {
 			vm.place(i, vm.spare)
 			vm.spare, sh.retired = nil, true
 			vm.recycled.Add(1)
+			vm.ask() // for another spare; and no stream may be left whose end would have it swept
 			return
 		}
 	}

@@ -318,3 +318,25 @@ func TestWaitersMoveToTheSpare(t *testing.T) {
 		t.Errorf("%d requests found no instance", starts)
 	}
 }
+
+// A guest whose memory is nearly used up is replaced again and again, also if nobody else is there when it is.
+func TestWornAgainAndAgain(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", num(48), asm.MemoryGrow, asm.Drop, num(0))
+	vm, pl := open(t, p, Options{Memory: 64 << 16}, PluginOptions{})
+	f := at(t, pl, Site{})
+	for i := range 5 {
+		before := vm.recycled.Load()
+		x := ask(t, 0)
+		request(t, f, x, filter.Continue)
+		exchange.Release(x)
+		coretest.Eventually(t, "the worn instance to be replaced and closed", func() bool {
+			vm.mu.Lock()
+			defer vm.mu.Unlock()
+			return vm.recycled.Load() == before+1 && vm.ready() && len(vm.retired) == 0
+		})
+		if t.Failed() {
+			t.Fatalf("round %d", i)
+		}
+	}
+}
