@@ -340,3 +340,34 @@ func TestWornAgainAndAgain(t *testing.T) {
 		}
 	}
 }
+
+// A plugin that is closed while an instance is built is not left in it.
+func TestClosedWhileBuilding(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_configure", p.host("proxy_set_tick_period_milliseconds", num(1)), num(1))
+	vm, first := open(t, p, Options{}, PluginOptions{})
+	second, err := vm.Add(PluginOptions{Name: "second"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh, err := vm.newShard([]*Plugin{first, second}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.admit(sh); err != nil {
+		t.Fatal(err)
+	}
+	vm.mu.Lock()
+	all := vm.living()
+	vm.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		if n := len(s.roots); n != 1 || s.rootOf(first) == nil {
+			t.Errorf("%d roots", n)
+		}
+		s.mu.Unlock()
+	}
+}
