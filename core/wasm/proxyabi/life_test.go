@@ -371,3 +371,77 @@ func TestClosedWhileBuilding(t *testing.T) {
 		s.mu.Unlock()
 	}
 }
+
+// An instance that was built while no plugin was there is started with the first that comes.
+func TestStartedWithTheFirstThatComes(t *testing.T) {
+	p := newProgram()
+	started := p.m.Global(asm.I32, true, num(0))
+	p.on("proxy_on_vm_start", num(1), asm.GlobalSet(started), num(1))
+	p.on("proxy_on_configure", asm.GlobalGet(started))
+	vm, first := open(t, p, Options{}, PluginOptions{})
+	sh, err := vm.newShard(nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sh.end()
+	sh.mu.Lock()
+	err = sh.configure(first)
+	sh.mu.Unlock()
+	if err != nil {
+		t.Error("configured before it was started:", err)
+	}
+}
+
+// Shards are replaced, plugins come and go, requests pass, and the VM is closed in the midst of it: nothing is left, nothing hangs.
+func TestPluginsComeAndGoWhileShardsDie(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), num(0))
+	code := p.build()
+	for range 3 {
+		vm, pl, err := Open(context.Background(), engine, code, Options{Name: "guest", Shards: 2}, PluginOptions{Name: "guest"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := at(t, pl, Site{})
+		var all sync.WaitGroup
+		until := time.Now().Add(100 * time.Millisecond)
+		for i := range 4 {
+			all.Go(func() {
+				for n := 0; time.Now().Before(until); n++ {
+					x := ask(t, 0)
+					if i == 0 && n%50 == 0 {
+						arm(x)
+					}
+					if _, err := f.Request(x, 0); err == nil {
+						answer(x, 0)
+						_, _ = f.Response(x, 0, false)
+					}
+					exchange.Release(x)
+					if vm.breaker.Open() {
+						vm.breaker.Retry()
+					}
+				}
+			})
+		}
+		all.Go(func() {
+			for time.Now().Before(until) {
+				q, err := vm.Add(PluginOptions{Name: "second"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = q.Close()
+			}
+		})
+		all.Wait()
+		if err := pl.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := vm.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := vm.open.Load(); n != 0 {
+			t.Errorf("%d streams are open", n)
+		}
+	}
+}
