@@ -28,6 +28,7 @@ func TestContain(t *testing.T) {
 		{"pointers and lengths", pointers},
 		{"names and values", namesAndValues},
 		{"what frames a message", framing},
+		{"messages without a body", bodiless},
 		{"memory of others", memoryOfOthers},
 		{"a megabyte of log a request", logFlood},
 		{"answers too late and twice", lateAnswers},
@@ -46,6 +47,12 @@ func TestContain(t *testing.T) {
 // is an upstream that reads what it is sent and answers "hello" with a trailer section. more is what else stands in each filter.
 func guarded(t *testing.T, modules map[string][]byte, more string, handler http.Handler) *house {
 	t.Helper()
+	return guardedAt(t, modules, more, "${UPSTREAM}", handler)
+}
+
+// guardedAt is guarded before an upstream at an address.
+func guardedAt(t *testing.T, modules map[string][]byte, more, upstream string, handler http.Handler) *house {
+	t.Helper()
 	var filters, routes strings.Builder
 	files := map[string][]byte{}
 	for _, name := range slices.Sorted(maps.Keys(modules)) {
@@ -61,7 +68,7 @@ func guarded(t *testing.T, modules map[string][]byte, more string, handler http.
 		handler = http.HandlerFunc(hello)
 	}
 	yaml := strings.Replace(head, `"127.0.0.1:0"}`, `"127.0.0.1:0", h2c: true}`, 1) + "wasm:\n" + filters.String() +
-		"upstreams: {api: {endpoints: [\"http://${UPSTREAM}\"]}}\nroutes:\n" + routes.String() +
+		"upstreams: {api: {endpoints: [\"http://" + upstream + "\"]}}\nroutes:\n" + routes.String() +
 		"  - {name: plain, match: {path: /*}, auth: none, upstream: api}\n"
 	return serveAll(t, "", yaml, files, handler, nil)
 }
