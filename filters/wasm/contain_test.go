@@ -18,6 +18,7 @@ import (
 
 // TestContain is what a guest may try through its ABI against the node, each under its name.
 func TestContain(t *testing.T) {
+	passed, all := 0, 0
 	for _, c := range []struct {
 		name string
 		test func(*testing.T)
@@ -39,8 +40,13 @@ func TestContain(t *testing.T) {
 		{"sixteen filters of both kinds", sixteen},
 		{"an answer in every phase", answers},
 	} {
-		t.Run(c.name, c.test)
+		if t.Run(c.name, c.test) {
+			passed++
+		}
+		all++
 	}
+	coretest.Score(t, "F1", "abi", float64(passed))
+	coretest.Score(t, "F1", "abi-failed", float64(all-passed))
 }
 
 // guarded serves modules, each as a filter of its own on a route /name, and a route without filters beside them. handler nil
