@@ -142,7 +142,7 @@ var rows = []row{
 	{id: "F2", what: "filters that spin: CPU beyond the budget until they are stopped, pauses of the process over 10 ms, p99 of another route beside a filter that is stopped, filters in turn, and one that returns just in time",
 		figures: []figure{most("kill", 1, "ms"), none("pauses"), most("p99-stopped", 1.5, "×"), most("p99-turns", 1.5, "×"), most("p99-nearly", 1.5, "×")},
 		env:     set("WEIR_SPIN=20s"), cmd: []string{"go", "test", "-p", "1", "./core/wasm", "./filters/wasm", "./cmd/weir", "-run", "^(TestContain|TestSpinningPauses|TestSpinningFilter)$", "-count=1", "-v", "-timeout", "1h"}},
-	{id: "F3", what: "a tight loop, metered against not metered", figures: []figure{most("loop", 2.5, "×")}, cmd: test("./core/wasm", "TestLoopSlowdown")},
+	{id: "F3", what: "tight loops, metered against not metered: one that only counts, and one that reads bytes", figures: []figure{most("loop", 2.5, "×"), most("bytes", 2.5, "×")}, cmd: test("./core/wasm", "TestLoopSlowdown")},
 	{id: "F4", what: "filters that trap on every request: failures of others, answers other than on_error says, instances made anew a second for one filter",
 		figures: []figure{none("failed"), none("wrong"), most("instances", 10, "/s"), volume("requests", 5000)}, env: set("WEIR_TRAPS=20s"), cmd: test("./filters/wasm", "TestTrapStorm")},
 	{id: "F5", what: "secrets of one request that another filter, or another instance, finds in its memory", figures: []figure{none("leaks")}, cmd: test("./filters/wasm", "TestContain")},
