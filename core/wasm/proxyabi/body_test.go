@@ -261,3 +261,58 @@ func letGo(f *Filter, _ *exchange.Exchange) {
 		}
 	}
 }
+
+// What has been let go of a body waits for its end, and is not touched by what the guest does with the end.
+func TestBodyThatWaitsForItsEnd(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		length int64
+		extra  []byte
+	}{{"sized", 5, nil}, {"not sized", -1, nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProgram()
+			// At the end, whatever is left of the body: a tail.
+			p.on("proxy_on_request_body", asm.Get(2), asm.If(asm.None,
+				p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(1<<20), num(0), p.text("-tail"))), num(0))
+			_, pl := open(t, p, Options{}, PluginOptions{})
+			f := at(t, pl, Site{})
+			x := ask(t, c.length, "he", "llo")
+			request(t, f, x, filter.Continue)
+			got, err := pull(&x.Request.Body)
+			if want := "hello-tail"; c.length < 0 && (got != want || err != nil) || c.length >= 0 && err == nil && got != want {
+				t.Errorf("%q, %v", got, err)
+			}
+			if got != "hello-tail" && (err == nil || len(got) > 5 || got != "hello"[:len(got)]) {
+				t.Errorf("%q, %v", got, err)
+			}
+			exchange.Release(x)
+			x = ask(t, c.length, "hello")
+			request(t, f, x, filter.Continue)
+			if got, err := pull(&x.Request.Body); got != "hello-tail" || err != nil {
+				t.Errorf("in one piece: %q, %v", got, err)
+			}
+			exchange.Release(x)
+		})
+	}
+}
+
+// A guest that changes the last of a body, and adds to it again with the trailer section.
+func TestBodyChangedWithTrailers(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_body", p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(0), num(0), p.text("pre-")), num(0))
+	p.on("proxy_on_request_trailers", p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(1<<20), num(0), p.text("-post")), num(0))
+	_, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	x := exchange.Acquire()
+	defer exchange.Release(x)
+	x.Request.Method, x.Request.Target, x.Request.Path, x.Request.Version = []byte("POST"), []byte("/a"), []byte("/a"), exchange.HTTP11
+	x.Request.Body.Init(-1, &chunks{list: []string{"hello"}, last: func() {
+		if x.Request.Trailer.Len() == 0 {
+			x.Request.Trailer.AddString("x-sum", []byte("1"))
+		}
+	}})
+	request(t, f, x, filter.Continue)
+	if got, err := pull(&x.Request.Body); got != "pre-hello-post" && got != "pre-hello" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}

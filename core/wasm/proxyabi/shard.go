@@ -34,6 +34,7 @@ type shard struct {
 	message  *message
 	out      errands
 	dead     error // why no call is made any more; nil: alive
+	launched bool  // proxy_on_vm_start has been called
 	placed   bool  // it is, or was, one that requests are given to
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream
