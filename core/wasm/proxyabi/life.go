@@ -2,6 +2,7 @@ package proxyabi
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -44,7 +45,7 @@ func (vm *VM) seek(hint uint64) (sh *shard, again bool) {
 		if s.takes() {
 			return s, false
 		}
-		again = again || s.retired
+		again = again || vm.shards[(hint+i)%n].Load() != s
 		s.mu.Unlock()
 	}
 	if busy == nil {
@@ -208,15 +209,16 @@ func (vm *VM) buildOne() error {
 	if err != nil {
 		return err
 	}
+	return vm.install(sh)
+}
+
+// install puts a new instance where it is needed, with the plugins that there are by then: some may have come, and some gone,
+// while it was made.
+func (vm *VM) install(sh *shard) error {
 	for {
 		vm.mu.Lock()
-		var missing *Plugin
-		for _, p := range vm.plugins {
-			if sh.rootOf(p) == nil {
-				missing = p
-			}
-		}
-		if missing == nil {
+		came, gone := vm.lacks(sh)
+		if came == nil && gone == nil {
 			if i := vm.fallen(); i >= 0 {
 				vm.place(i, sh)
 			} else {
@@ -229,14 +231,33 @@ func (vm *VM) buildOne() error {
 			return nil
 		}
 		vm.mu.Unlock()
+		if gone != nil {
+			sh.drop(gone)
+			continue
+		}
 		sh.mu.Lock()
-		err := sh.configure(missing) // it came while the instance was built
+		err := sh.configure(came)
 		sh.mu.Unlock()
 		if err != nil {
 			sh.end()
 			return err
 		}
 	}
+}
+
+// lacks gives a plugin that a new instance has not, and one that it still has. vm.mu is held.
+func (vm *VM) lacks(sh *shard) (came, gone *Plugin) {
+	for _, p := range vm.plugins {
+		if sh.rootOf(p) == nil {
+			came = p
+		}
+	}
+	for _, r := range sh.roots {
+		if !slices.Contains(vm.plugins, r.plugin) {
+			gone = r.plugin
+		}
+	}
+	return came, gone
 }
 
 // sweep closes retired shards whose last stream has ended.

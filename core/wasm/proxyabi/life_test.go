@@ -281,3 +281,27 @@ func TestWorn(t *testing.T) {
 		t.Error(first.dead)
 	}
 }
+
+// A plugin that is closed while an instance is built, which has begun with it, is closed there, too: nothing of it goes on.
+func TestPluginClosedWhileBuilt(t *testing.T) {
+	vm, pl := open(t, newProgram(), Options{}, PluginOptions{})
+	short, err := vm.Add(PluginOptions{Name: "short"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh, err := vm.newShard([]*Plugin{pl, short}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := short.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := vm.install(sh); err != nil {
+		t.Error(err)
+	}
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	if sh.rootOf(short) != nil || sh.rootOf(pl) == nil {
+		t.Error("its root context is still there")
+	}
+}
