@@ -275,6 +275,36 @@ func TestNoBodies(t *testing.T) {
 	p.close(t)
 }
 
+// While a module is loaded, which may take long, filters can be listed and given up.
+func TestSlowLoad(t *testing.T) {
+	slow, entered := make(chan struct{}), make(chan struct{})
+	k := newKind(t, Options{Open: func(file string) ([]byte, error) {
+		if filepath.Base(file) == "slow.wasm" {
+			entered <- struct{}{}
+			<-slow
+		}
+		return guest(), nil
+	}})
+	first := build(k, spec(t, t.TempDir(), "f: {file: f.wasm}", "f"))
+	second := make(chan *plan)
+	go func() {
+		second <- build(k, spec(t, t.TempDir(), "f: {file: f.wasm}, s: {file: slow.wasm, config: x}", "f, s"))
+	}()
+	for range 2 { // it is read to be known, and to be loaded
+		<-entered
+		if n := len(k.Filters()); n != 1 {
+			t.Errorf("%d filters", n)
+		}
+		first.close(t) // twice does nothing
+		slow <- struct{}{}
+	}
+	p := <-second
+	if err := p.errs.Err(); err != nil || len(k.Filters()) != 2 {
+		t.Error(err)
+	}
+	p.close(t)
+}
+
 // Modules may come from elsewhere than files, and compiled ones are kept.
 func TestOpenAndCache(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "wasm")

@@ -18,9 +18,9 @@ type site struct {
 	p *filter.Place
 }
 
-// load makes a filter of a module. k.mu is held.
+// load makes a filter of a module. k.building is held.
 func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
-	if v := k.vms[id.vm]; v != nil {
+	if v := k.vm(id.vm); v != nil {
 		return v.add(c, id) // the instances are there: one more plugin in them
 	}
 	code, err := k.read(c, s)
@@ -73,7 +73,18 @@ type vm struct {
 	refs int // of plugins; k.mu guards it
 }
 
-// openVM makes the instances for a first filter. k.mu is held.
+// vm finds instances and counts one more plugin of theirs; nil: there are none.
+func (k *Kind) vm(id vmKey) *vm {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	v := k.vms[id]
+	if v != nil {
+		v.refs++
+	}
+	return v
+}
+
+// openVM makes the instances for a first filter. k.building is held.
 func (k *Kind) openVM(c *config.WasmFilter, id key, s *source, code []byte, built abi.ABI) (made, error) {
 	scope := c.VMID
 	if scope == "" {
@@ -92,7 +103,9 @@ func (k *Kind) openVM(c *config.WasmFilter, id key, s *source, code []byte, buil
 		return nil, err
 	}
 	v := &vm{k: k, key: id.vm, vm: m, refs: 1}
+	k.mu.Lock()
 	k.vms[id.vm] = v
+	k.mu.Unlock()
 	if links := p.Status().Links; links != nil || !built.Marked {
 		e := k.o.Log.Warn().Str("filter", c.Name).Stringer("abi", built)
 		if links != nil {
@@ -110,14 +123,30 @@ func plugin(c *config.WasmFilter, id key) proxyabi.PluginOptions {
 	}
 }
 
-// add puts one more filter into the instances. k.mu is held.
+// add puts one more filter, which has been counted, into the instances.
 func (v *vm) add(c *config.WasmFilter, id key) (made, error) {
 	p, err := v.vm.Add(plugin(c, id))
 	if err != nil {
+		_ = v.drop()
 		return nil, err
 	}
-	v.refs++
 	return &proxyFilter{vm: v, Plugin: p}, nil
+}
+
+// drop counts one plugin less. With the last one the instances are closed.
+func (v *vm) drop() error {
+	k := v.k
+	k.mu.Lock()
+	v.refs--
+	last := v.refs == 0
+	if last && k.vms[v.key] == v {
+		delete(k.vms, v.key)
+	}
+	k.mu.Unlock()
+	if !last {
+		return nil
+	}
+	return v.vm.Close()
 }
 
 // proxyFilter is a filter of Proxy-Wasm: a plugin in the instances of its module.
@@ -142,18 +171,4 @@ func (f *proxyFilter) at(s *site) (watched, func(), error) {
 }
 
 // Close closes the plugin, and with the last one the instances.
-func (f *proxyFilter) Close() error {
-	err := f.Plugin.Close()
-	v, k := f.vm, f.vm.k
-	k.mu.Lock()
-	v.refs--
-	last := v.refs == 0
-	if last && k.vms[v.key] == v {
-		delete(k.vms, v.key)
-	}
-	k.mu.Unlock()
-	if !last {
-		return err
-	}
-	return errors.Join(err, v.vm.Close())
-}
+func (f *proxyFilter) Close() error { return errors.Join(f.Plugin.Close(), f.vm.drop()) }

@@ -45,7 +45,7 @@ func (vm *VM) seek(hint uint64) (sh *shard, again bool) {
 		if s.takes() {
 			return s, false
 		}
-		again = again || s.retired
+		again = again || vm.shards[(hint+i)%n].Load() != s
 		s.mu.Unlock()
 	}
 	if busy == nil {

@@ -30,7 +30,7 @@ type shard struct {
 	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
 	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
 	starting bool         // the call is proxy_on_vm_start
-	final    bool         // the call is one of a stream's last: its maps can be read, and no more
+	final    *stream      // whose last calls are made: its maps can be read, and no more
 	message  *message
 	out      errands
 	dead     error // why no call is made any more; nil: alive
