@@ -208,17 +208,25 @@ func (k *keep) makeFolder() error {
 	return nil
 }
 
-// give makes a file that root made the owner's of state_dir: who pulls modules is often another than who serves.
+// give makes a file that root made the owner's of state_dir: who pulls modules is often another than who serves. That one may
+// have put a link in its place meanwhile, which must not lead root to what is none of his.
 func (k *keep) give(path string) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	info, err := os.Stat(filepath.Dir(filepath.Dir(k.dir)))
+	state := filepath.Dir(filepath.Dir(k.dir))
+	root, err := os.OpenRoot(state)
 	if err != nil {
 		return
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
-		_ = os.Chown(path, int(st.Uid), int(st.Gid))
+	defer root.Close()
+	info, err := root.Stat(".")
+	if err != nil {
+		return
+	}
+	name, err := filepath.Rel(state, path)
+	if st, ok := info.Sys().(*syscall.Stat_t); err == nil && ok && st.Uid != 0 {
+		_ = root.Lchown(name, int(st.Uid), int(st.Gid))
 	}
 }
 

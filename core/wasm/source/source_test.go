@@ -351,6 +351,45 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// Where the owner of state_dir has put links, root gives nothing away that is not his.
+func TestOwnerLinks(t *testing.T) {
+	s, _ := newStore(t)
+	out := t.TempDir()
+	file := filepath.Join(out, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(s.keep.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(s.o.StateDir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := s.keep.file(temporary + "1")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	s.keep.give(link)
+	if err := os.RemoveAll(s.keep.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(out, s.keep.dir); err != nil {
+		t.Fatal(err)
+	}
+	s.keep.give(s.keep.file("file"))
+	for _, path := range []string{out, file} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != os.Geteuid() {
+			t.Errorf("%s belongs to %d", path, st.Uid)
+		}
+	}
+}
+
 // Whoever pulls, the files belong to whom the folder does: a node seldom runs as root.
 func TestOwner(t *testing.T) {
 	s, _ := newStore(t)
