@@ -14,21 +14,23 @@ import (
 // ErrShared is what every error about a folder that others may write to is.
 var ErrShared = errors.New("others may write to it")
 
+// Bits of a mode.
 const (
-	others = 0o022 // group and all
-	sticky = fs.ModeSticky
+	byAll   fs.FileMode = 0o002
+	byGroup fs.FileMode = 0o020
 )
 
-// Closed says why others than its owner and root may write to a folder, or put another in its place; nil: they may not, or there
-// is no such folder. What its name leads to counts. Access lists beyond the mode are not looked at.
+// Closed says why anybody may write to a folder, or put another in its place; nil: not anybody may, or there is no such folder.
+// A group that may is the operator's choice: volumes of containers have one. What the name leads to counts. Access lists beyond
+// the mode are not looked at.
 func Closed(dir string) error {
-	_, err := closed(dir)
+	_, err := closed(dir, byAll)
 	return err
 }
 
-// Own is Closed, and the owner is this process's user or root.
+// Own says why others than this process's user and root may do so, a group too.
 func Own(dir string) error {
-	owners, err := closed(dir)
+	owners, err := closed(dir, byAll|byGroup)
 	if err != nil {
 		return err
 	}
@@ -41,7 +43,7 @@ func Own(dir string) error {
 }
 
 // closed gives the owners of a folder and of those that it can be replaced in; none if there is no such folder.
-func closed(dir string) (owners []uint32, err error) {
+func closed(dir string, others fs.FileMode) (owners []uint32, err error) {
 	name, err := filepath.Abs(dir)
 	if err == nil {
 		dir, err = filepath.EvalSymlinks(name)
@@ -58,7 +60,7 @@ func closed(dir string) (owners []uint32, err error) {
 			return nil, err
 		}
 		// In a sticky folder nobody but its owner moves what is another's.
-		if mode := info.Mode(); mode&others != 0 && (at == dir || mode&sticky == 0) {
+		if mode := info.Mode(); mode&others != 0 && (at == dir || mode&fs.ModeSticky == 0) {
 			return nil, fmt.Errorf("%s has mode %#o: %w", at, mode.Perm(), ErrShared)
 		}
 		if st, ok := info.Sys().(*syscall.Stat_t); ok {

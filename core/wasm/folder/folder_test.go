@@ -24,13 +24,14 @@ func tree(t *testing.T, parent, mode os.FileMode) string {
 }
 
 func TestClosed(t *testing.T) {
-	f := func(parent, mode os.FileMode, want bool) {
+	f := func(parent, mode os.FileMode, want, own bool) {
 		t.Helper()
 		dir := tree(t, parent, mode)
-		for _, check := range []func(string) error{Closed, Own} {
-			if err := check(dir); (err == nil) != want || err != nil && !errors.Is(err, ErrShared) {
-				t.Errorf("%v in %v: %v", mode, parent, err)
-			}
+		if err := Closed(dir); (err == nil) != want || err != nil && !errors.Is(err, ErrShared) {
+			t.Errorf("%v in %v: %v", mode, parent, err)
+		}
+		if err := Own(dir); (err == nil) != own || err != nil && !errors.Is(err, ErrShared) {
+			t.Errorf("%v in %v is not own: %v", mode, parent, err)
 		}
 		// By another name it is the same folder.
 		link := filepath.Join(t.TempDir(), "link")
@@ -41,15 +42,15 @@ func TestClosed(t *testing.T) {
 			t.Errorf("%v in %v, by a link: %v", mode, parent, err)
 		}
 	}
-	f(0o755, 0o700, true)
-	f(0o755, 0o755, true)
-	f(0o755, 0o775, false)
-	f(0o755, 0o777, false)
-	f(0o755, 0o702, false)
-	f(0o777, 0o700, false)
-	f(0o770, 0o700, false)
-	f(0o777|os.ModeSticky, 0o700, true)
-	f(0o755, 0o777|os.ModeSticky, false)
+	f(0o755, 0o700, true, true)
+	f(0o755, 0o755, true, true)
+	f(0o755, 0o775, true, false)
+	f(0o755, 0o777, false, false)
+	f(0o755, 0o702, false, false)
+	f(0o777, 0o700, false, false)
+	f(0o770, 0o700, true, false)
+	f(0o777|os.ModeSticky, 0o700, true, true)
+	f(0o755, 0o777|os.ModeSticky, false, false)
 	if err := Closed(filepath.Join(t.TempDir(), "gone", "wasm")); err != nil {
 		t.Error(err)
 	}

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weirproxy/weir/core/wasm/folder"
 )
 
 // keep is a folder of modules, <sha256>.wasm, and of entries, <sha256 of an address>.json, that say which module an address or
@@ -116,6 +118,9 @@ func (k *keep) entry(address string) (e entry, err error) {
 }
 
 func (k *keep) read(name string) (e entry, err error) {
+	if err := k.closed(); err != nil {
+		return e, err
+	}
 	b, err := os.ReadFile(k.file(name))
 	if err != nil {
 		return e, absent(err)
@@ -124,6 +129,14 @@ func (k *keep) read(name string) (e entry, err error) {
 		return e, fmt.Errorf("%s is damaged", k.file(name))
 	}
 	return e, nil
+}
+
+// closed says why entries are not to be believed: anybody may write them. Modules prove themselves.
+func (k *keep) closed() error {
+	if err := folder.Closed(filepath.Dir(k.dir)); err != nil {
+		return err
+	}
+	return folder.Closed(k.dir)
 }
 
 func entryName(address string) string { return hashOf([]byte(address)) + ".json" }
@@ -161,6 +174,9 @@ func (k *keep) digest(digest string) ([]byte, error) {
 // write replaces a file whole: whoever reads it, after a crash too, finds the old one or the new one.
 func (k *keep) write(name string, b []byte) (err error) {
 	if err := k.makeFolder(); err != nil {
+		return err
+	}
+	if err := k.closed(); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(k.dir, temporary+"*")

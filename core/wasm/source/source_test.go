@@ -351,6 +351,47 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// Where anybody may write, what stands for an address is nobody's word.
+func TestAnybodyWrites(t *testing.T) {
+	s, log := newStore(t)
+	if err := s.keep.put(hashOf(module(1)), module(1)); err != nil {
+		t.Fatal(err)
+	}
+	const address, digest = "https://modules.example/a.wasm", "oci://registry.example/a@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	for _, a := range []string{address, strings.TrimPrefix(digest, "oci://registry.example/a@")} {
+		if err := s.keep.note(a, entry{SHA256: hashOf(module(1))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, a := range []string{address, digest} {
+		if code, err := s.Last(a); err != nil || !bytes.Equal(code, module(1)) {
+			t.Error(a, err)
+		}
+	}
+	for _, at := range []string{s.keep.dir, filepath.Dir(s.keep.dir), s.o.StateDir} {
+		for mode, ok := range map[os.FileMode]bool{0o777: false, 0o770: true, 0o700: true} {
+			if err := os.Chmod(at, mode); err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range []string{address, digest} {
+				if _, err := s.Last(a); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "others may write to it") {
+					t.Errorf("%s with %v: %s: %v", at, mode, a, err)
+				}
+			}
+			if err := s.keep.note(address, entry{SHA256: hashOf(module(1))}); (err == nil) != ok {
+				t.Errorf("%s with %v: %v", at, mode, err)
+			}
+			get(t, s, address, hashOf(module(1)), 1) // who knows the hash needs nobody's word
+		}
+		if err := os.Chmod(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log.String() != "" {
+		t.Error(log)
+	}
+}
+
 // Where the owner of state_dir has put links, root gives nothing away that is not his.
 func TestOwnerLinks(t *testing.T) {
 	s, _ := newStore(t)
