@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm/asm"
@@ -325,6 +326,31 @@ func TestOpenAndCache(t *testing.T) {
 	bad := New(Options{CacheDir: "/dev/null/x"})
 	if p := build(bad, spec(t, dir(t, map[string][]byte{"g.wasm": guest()}), "f: {file: g.wasm}", "f")); p.errs.Err() == nil {
 		t.Error("opened in no directory")
+	}
+}
+
+// Where others may write, nothing compiled is kept, nor taken from there; filters load all the same.
+func TestSharedCache(t *testing.T) {
+	cache := filepath.Join(t.TempDir(), "wasm")
+	if err := os.Mkdir(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(cache, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	log := &coretest.Buffer{}
+	k := newKind(t, Options{CacheDir: cache})
+	k.o.Log = zerolog.New(log)
+	p := build(k, spec(t, dir(t, map[string][]byte{"g.wasm": guest()}), "f: {file: g.wasm}", "f"))
+	if err := p.errs.Err(); err != nil || len(p.placed[0]) != 1 {
+		t.Error(err)
+	}
+	p.close(t)
+	if files, _ := filepath.Glob(filepath.Join(cache, "*", "*")); len(files) != 0 {
+		t.Error("kept:", files)
+	}
+	if !strings.Contains(log.String(), "others may write to it") {
+		t.Error(log)
 	}
 }
 

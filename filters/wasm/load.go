@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wasm/folder"
 	"github.com/weirproxy/weir/core/wasm/httpabi"
 	"github.com/weirproxy/weir/core/wasm/proxyabi"
 )
@@ -28,7 +29,7 @@ func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
 		return nil, err
 	}
 	if k.engine == nil {
-		if k.engine, err = wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir}); err != nil {
+		if k.engine, err = k.openEngine(); err != nil {
 			return nil, err
 		}
 	}
@@ -50,6 +51,16 @@ func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
 		return nil, err
 	}
 	return httpFilter{f}, nil
+}
+
+// openEngine makes the engine: one that keeps no compiled code on disk, where others could put in theirs.
+func (k *Kind) openEngine() (*wasm.Engine, error) {
+	e, err := wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir})
+	if errors.Is(err, folder.ErrShared) {
+		k.o.Log.Warn().Err(err).Msg("compiled modules are not kept: chmod go-w would help")
+		return wasm.OpenEngine(wasm.Options{})
+	}
+	return e, err
 }
 
 // bodyLimit is what both ABIs understand: a zero in a configuration means none, not the default.
