@@ -2,7 +2,6 @@ package proxyabi
 
 import (
 	"errors"
-	"strings"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -91,7 +90,7 @@ func (sh *shard) die(sc *scope, err error) {
 	if trial {
 		sc.stream.trial = false
 	}
-	vm.breaker.Failed(trial)
+	vm.journal.Stopped(vm.breaker.Failed(trial))
 	vm.replace(sh)
 }
 
@@ -158,7 +157,7 @@ func (vm *VM) rebuild() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
 				vm.failed(errorStart, err)
-				vm.report(err, nil)
+				report(vm.journal, err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
 				pause = max(buildPause, 4*time.Duration(clock.Nano()-begin))
@@ -270,11 +269,11 @@ func (vm *VM) stands(sh *shard) bool {
 }
 
 // report logs a trap with the guest's stack.
-func (vm *VM) report(err error, id []byte) {
-	if !vm.journal.Admit() {
+func report(j *abi.Journal, err error, id []byte) {
+	if !j.Admit() {
 		return
 	}
-	e := vm.journal.Log().Warn().Err(err)
+	e := j.Log().Warn().Err(err)
 	if id != nil {
 		e = e.Bytes("request_id", id)
 	}
@@ -283,13 +282,4 @@ func (vm *VM) report(err error, id []byte) {
 		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), abi.MaxLine)])
 	}
 	e.Msg("filter failed")
-}
-
-// oneLine keeps the first line of an error: the engine appends the guest's stack.
-func oneLine(err error) error {
-	text := err.Error()
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		return errors.New(text[:i])
-	}
-	return err
 }
