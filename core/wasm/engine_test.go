@@ -164,7 +164,7 @@ func TestLoadRefuses(t *testing.T) {
 		want string
 	}{
 		{[]byte("no"), "no WebAssembly 1 header"},
-		{big.Bytes(), "memory starts with 32 pages, at most 16 allowed"},
+		{big.Bytes(), "memory starts with 32 pages of 64 KiB, at most 16 allowed"},
 		{bad.Bytes(), "invalid function[0]"},
 	} {
 		_, err := testEngine(t).Load(nocontext, c.b, ModuleOptions{Memory: 1 << 20})

@@ -244,10 +244,11 @@ func TestErrors(t *testing.T) {
 	}
 	f("file: none.wasm", "there is no file none.wasm")
 	f("file: .", "there are several modules in the folder "+d+" (big.wasm, empty.wasm, g.wasm, 1 more): name one of them")
-	f("file: no.wasm", "no.wasm: not a WebAssembly module: it does not begin with the magic number and version 1")
+	f("file: no.wasm", "no.wasm: not a WebAssembly module: it is text")
 	f("file: empty.wasm", "it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it exports no function")
 	f("file: g.wasm, sha256: "+hex.EncodeToString(pin[:]), "g.wasm is not the module that is pinned: its sha256 is "+hex.EncodeToString(sum[:])+", not "+hex.EncodeToString(pin[:]))
 	f("file: g.wasm, env: {A: {file: none}}", "read secret: open none: no such file or directory")
+	f("file: g.wasm, pause: 2s, tags: {a: '(b(c))'}", "it is an http-wasm filter, and these keys are for those of Proxy-Wasm: tags, pause; take them out")
 	f("file: big.wasm, memory: 64KiB", "load module f: read module: memory…")
 	if len(k.Filters()) != 0 {
 		t.Error("something is left")

@@ -94,6 +94,9 @@ func (f *Filter) Instances() float64 { n, _ := f.p.vm.instances(); return float6
 // Memory implements filter.Measured, as Instances does.
 func (f *Filter) Memory() float64 { _, b := f.p.vm.instances(); return float64(b) }
 
+// Stopped implements filter.Measured, as Instances does.
+func (f *Filter) Stopped() float64 { return f.p.vm.breaker.Gauge() }
+
 // PhaseNames implements filter.Timed.
 func (f *Filter) PhaseNames() []string { return f.p.phases.PhaseNames() }
 
@@ -116,7 +119,7 @@ func (p *Plugin) Status() filter.Status {
 		Memory:   filter.Memory{Now: bytes, High: vm.memory.Load(), Cap: int64(vm.o.Memory)},
 		Budget:   filter.Budget{Call: vm.o.CPU, Stream: vm.o.CPUTotal, Start: vm.o.Start},
 		Phases:   p.phases.Snapshot(),
-		Failures: map[string]int64{}, Dropped: vm.journal.Lost(), Last: vm.last.Load(),
+		Failures: map[string]int64{}, Dropped: p.journal.Lost() + vm.journal.Lost(), Last: vm.last.Load(),
 	}
 	for i, kind := range errorKinds {
 		if n := vm.errors[i].Load(); n > 0 {

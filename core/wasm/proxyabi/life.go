@@ -3,7 +3,6 @@ package proxyabi
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -92,7 +91,7 @@ func (sh *shard) die(sc *scope, err error) {
 	if trial {
 		sc.stream.trial = false
 	}
-	vm.breaker.Failed(trial)
+	vm.journal.Stopped(vm.breaker.Failed(trial))
 	vm.replace(sh)
 }
 
@@ -160,7 +159,7 @@ func (vm *VM) rebuild() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
 				vm.failed(errorStart, err)
-				vm.report(err, nil)
+				report(vm.journal, err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
 				pause = max(buildPause, 4*time.Duration(clock.Nano()-begin))
@@ -292,11 +291,11 @@ func (vm *VM) stands(sh *shard) bool {
 }
 
 // report logs a trap with the guest's stack.
-func (vm *VM) report(err error, id []byte) {
-	if !vm.journal.Admit() {
+func report(j *abi.Journal, err error, id []byte) {
+	if !j.Admit() {
 		return
 	}
-	e := vm.journal.Log().Warn().Err(err)
+	e := j.Log().Warn().Err(err)
 	if id != nil {
 		e = e.Bytes("request_id", id)
 	}
@@ -305,13 +304,4 @@ func (vm *VM) report(err error, id []byte) {
 		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), abi.MaxLine)])
 	}
 	e.Msg("filter failed")
-}
-
-// oneLine keeps the first line of an error: the engine appends the guest's stack.
-func oneLine(err error) error {
-	text := err.Error()
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		return errors.New(text[:i])
-	}
-	return err
 }

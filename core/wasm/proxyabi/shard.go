@@ -39,6 +39,7 @@ type shard struct {
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
+	said     string    // the last warning or error that the guest of a canary has logged
 	wakes    []*stream // whose sleepers are woken after the call
 	number   [20]byte  // a number as text
 	granting bool      // the guest's allocator runs: nothing of a stream is to be had
@@ -176,6 +177,14 @@ func (sh *shard) root() *root {
 		return nil
 	}
 	return sh.eff.root
+}
+
+// journal is the log of the plugin that the call under way is for.
+func (sh *shard) journal() *abi.Journal {
+	if r := sh.root(); r != nil {
+		return r.plugin.journal
+	}
+	return sh.vm.journal
 }
 
 // gone reports whether its instance has been closed. Any goroutine may call.

@@ -60,8 +60,8 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
-	version abi.Version // that the module is built for
-	journal *abi.Journal
+	version abi.Version  // that the module is built for
+	journal *abi.Journal // of what no plugin does
 	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
@@ -90,7 +90,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
@@ -109,7 +109,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	}
 	if err != nil {
 		_ = vm.Close()
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	for i := range vm.shards {
 		vm.shards[i].Load().serve()
@@ -119,8 +119,10 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	return vm, p, nil
 }
 
+func (vm *VM) refusal(err error) error { return abi.Refusal(err, vm.o.Start, vm.o.Memory) }
+
 func (vm *VM) plugin(o PluginOptions) (*Plugin, error) {
-	p := &Plugin{vm: vm, o: o}
+	p := &Plugin{vm: vm, o: o, journal: abi.NewJournal(vm.o.Log, o.Name)}
 	return p, nil
 }
 
@@ -134,7 +136,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 	with := append(slices.Clone(vm.plugins), p)
 	vm.mu.Unlock()
 	if err := vm.canary(with); err != nil {
-		return nil, oneLine(err)
+		return nil, vm.refusal(err)
 	}
 	vm.mu.Lock()
 	vm.plugins = append(vm.plugins, p)
@@ -148,7 +150,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 		sh.mu.Unlock()
 		if err != nil {
 			_ = p.Close()
-			return nil, oneLine(err)
+			return nil, vm.refusal(err)
 		}
 	}
 	return p, nil
@@ -220,8 +222,9 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	}
 	if err := sh.start(plugins); err != nil {
 		sh.end()
-		return nil, err
+		return nil, sh.because(err)
 	}
+	vm.sized(sh.size.Load())
 	vm.made.Add(1)
 	return sh, nil
 }
