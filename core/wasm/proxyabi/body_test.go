@@ -253,6 +253,7 @@ func letGo(f *Filter, _ *exchange.Exchange) {
 					sh.proceed(streamRequest)
 					sh.proceed(streamResponse)
 					sh.eff = before
+					sh.rouse() // as when a guest call returns
 					let = true
 				}
 			})
