@@ -7,6 +7,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // body is what a half does with the bytes that pass it. It stands between the message's body and whoever pulls it: bytes come
@@ -259,7 +260,7 @@ func (h *half) hold() error {
 	if len(h.own) <= h.st.sh.vm.o.BodyLimit {
 		return nil
 	}
-	h.st.sh.vm.errors[errorLimit].Add(1)
+	h.st.sh.vm.failures.Add(abi.FailedLimit)
 	if h.response {
 		return errResponseLimit
 	}

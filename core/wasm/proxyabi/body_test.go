@@ -11,6 +11,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/netio"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -163,7 +164,7 @@ func TestBodyTrapped(t *testing.T) {
 				if got != want || (err == nil) != open1 || !open1 && fault.KindOf(err) != fault.GuestFailed {
 					t.Errorf("%q %v", got, err)
 				}
-				if vm.errors[errorTrap].Load() != 1 {
+				if vm.failures.Count(abi.FailedTrap) != 1 {
 					t.Errorf("%+v", pl.Status())
 				}
 			})

@@ -9,6 +9,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 var (
@@ -148,7 +149,7 @@ func (st *stream) call(h *half, fn *wasm.Func, args ...uint64) (uint32, error) {
 	if sh.canary {
 		budget = sh.vm.o.Start // what is called for the first time may be slow
 	} else if budget <= 0 {
-		sh.vm.errors[errorBudget].Add(1)
+		sh.vm.failures.Add(abi.FailedBudget)
 		st.over = errSpent
 		return 0, errSpent
 	}
@@ -282,7 +283,7 @@ func (st *stream) Release(x *exchange.Exchange) {
 	vm.open.Add(-1)
 	if size := int64(sh.in.Memory().Size()); !dead && size != sh.size.Load() {
 		sh.size.Store(size)
-		vm.sized(size)
+		vm.failures.Grown(size)
 	}
 	if worn && !sh.retired && !sh.canary {
 		vm.retire(sh)

@@ -224,7 +224,7 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 		sh.end()
 		return nil, sh.because(err)
 	}
-	vm.sized(sh.size.Load())
+	vm.failures.Grown(sh.size.Load())
 	vm.made.Add(1)
 	return sh, nil
 }
