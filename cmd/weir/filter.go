@@ -31,18 +31,19 @@ type filterCommand struct {
 type inspectCommand struct {
 	Module string `arg:"" help:"A module, a folder that holds one, or the address of one that weir has kept."`
 
-	Config   string `short:"c" placeholder:"FILE" help:"Configuration whose state_dir has the copy of an address."`
-	StateDir string `placeholder:"DIR" help:"The same, by name."`
-	Memory   string `default:"32MiB" help:"Most memory of the instance that is started to see what that costs (${default})."`
-	Start    string `default:"2s" help:"Most CPU time of its start (${default})."`
-	Settings string `placeholder:"TEXT" help:"What an http-wasm filter reads as its configuration when it starts."`
-	JSON     bool   `name:"json" help:"Print it all as JSON."`
+	Config   string  `short:"c" placeholder:"FILE" help:"Configuration of weir: the copy of an address is in its state_dir."`
+	StateDir string  `placeholder:"DIR" help:"Where weir keeps its state, instead of -c."`
+	Memory   string  `default:"32MiB" placeholder:"SIZE" help:"Most memory of an instance (${default})."`
+	Start    string  `default:"2s" placeholder:"TIME" help:"Most CPU time of its start (${default})."`
+	Settings *string `placeholder:"TEXT" help:"The filter's own configuration, JSON mostly, to try it with."`
+	JSON     bool    `name:"json" help:"Print it all as JSON."`
 }
 
 // Help is what weir filter inspect --help says at length.
 func (c *inspectCommand) Help() string {
-	return `The module is read and compiled, and one instance of it is started, within the bounds given. It sees no file, no network
-and no request. What it imports is what it may ask for; that it does so cannot be told from outside.
+	return `The module is read, compiled, started within the bounds given, configured with --settings, and given a request made up to
+try it. It sees no file and no network. What it imports is what it may ask for; that it does so cannot be told from outside.
+A filter that fails without settings still loads.
 
 Exit status: 0 it loads, 1 it does not, 2 there is no such module, or the command line is wrong.`
 }
@@ -66,7 +67,11 @@ func (c *inspectCommand) Run(out io.Writer) error {
 	if err != nil {
 		return &usageError{err}
 	}
-	r := inspect.Inspect(context.Background(), code, inspect.Options{Memory: memory, Start: start, Config: []byte(c.Settings)})
+	o := inspect.Options{Memory: memory, Start: start}
+	if c.Settings != nil {
+		o.Config = append([]byte{}, *c.Settings...)
+	}
+	r := inspect.Inspect(context.Background(), code, o)
 	var problem error
 	if !r.Loads {
 		problem = fmt.Errorf("%s will not load", source.Redacted(c.Module))

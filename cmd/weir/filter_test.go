@@ -114,7 +114,12 @@ func writeModules(dir string) error {
 	spin.Export("handle_request", 0, spin.Func(nil, asm.T(asm.I64), nil, asm.Const64(1)))
 	spin.Export("handle_response", 0, spin.Func(i32s(2), nil, nil))
 	spin.Export("_start", 0, spin.Func(nil, nil, nil, asm.Loop(asm.None, asm.Br(0))))
-	for name, m := range map[string]*asm.Module{"http.wasm": &h, "proxy.wasm": &p, "spin.wasm": &spin} {
+	var picky asm.Module // about the length of its configuration
+	picky.Memory(1, -1)
+	picky.Export("memory", 2, 0)
+	picky.Export("proxy_abi_version_0_2_1", 0, picky.Func(nil, nil, nil))
+	picky.Export("proxy_on_configure", 0, picky.Func(i32s(2), i32s(1), nil, asm.Get(1), asm.Const32(4), asm.Op(0x46)))
+	for name, m := range map[string]*asm.Module{"http.wasm": &h, "proxy.wasm": &p, "spin.wasm": &spin, "picky.wasm": &picky} {
 		if err := os.WriteFile(filepath.Join(dir, name), m.Bytes(), 0o600); err != nil {
 			return err
 		}

@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"bytes"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -66,4 +67,28 @@ func TestNotesHaveNoRoom(t *testing.T) {
 		}
 		n.reset()
 	})
+}
+
+// TestNotesConcurrently: who reads sees whole values, also while others are set.
+func TestNotesConcurrently(t *testing.T) {
+	var n Notes
+	var all sync.WaitGroup
+	for who := range 4 {
+		all.Go(func() {
+			name := []byte{'a' + byte(who)}
+			for i := range 500 {
+				value := bytes.Repeat([]byte{byte(i)}, 8)
+				if !n.Set(name, value) {
+					t.Error("no room")
+				}
+				if v, ok := n.Get(name); !ok || !bytes.Equal(v, value) {
+					t.Errorf("%q %v, want %q", v, ok, value)
+				}
+				if v, ok := n.Get([]byte{'a' + byte(i)%4}); ok && (len(v) != 8 || v[0] != v[7]) {
+					t.Errorf("a mixture: %q", v)
+				}
+			}
+		})
+	}
+	all.Wait()
 }

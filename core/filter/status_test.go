@@ -59,7 +59,8 @@ func TestFailureKeepsTheTop(t *testing.T) {
 }
 
 func TestConfigMark(t *testing.T) {
-	if ConfigMark("") != "" || ConfigMark("a") != ConfigMark("a") || ConfigMark("a") == ConfigMark("b") || len(ConfigMark("a")) != 12 {
-		t.Error(ConfigMark("a"), ConfigMark("b"))
+	a, again, b := ConfigMark("a"), ConfigMark(strings.ToLower("A")), ConfigMark("b")
+	if ConfigMark("") != "" || a != again || a == b || len(a) != 12 {
+		t.Error(a, again, b)
 	}
 }

@@ -12,7 +12,7 @@ import (
 // clusters and route configurations, WasmPlugins and EnvoyFilters. All documents are one configuration together. The error is
 // a *config.Problems.
 func Envoy(docs []config.Foreign) (*Result, error) {
-	e := &envoy{run: newRun(docs), routed: map[string]bool{}, routeConfigs: map[string]config.Foreign{}, extensions: map[string]config.Foreign{}}
+	e := &envoy{run: newRun(docs), routed: map[string]bool{}, upstreamUses: map[string][]use{}, routeConfigs: map[string]config.Foreign{}, extensions: map[string]config.Foreign{}}
 	for _, d := range docs {
 		e.document(d)
 	}
@@ -54,6 +54,7 @@ type envoy struct {
 	routed                         map[string]bool // route configurations that a listener uses
 	loose                          []config.Foreign
 	wasmPlugins                    []wasmPlugin
+	upstreamUses                   map[string][]use // of clusters, by name
 	toldTimeout                    bool
 }
 
@@ -97,6 +98,9 @@ func (e *envoy) document(v config.Foreign) {
 		e.bootstrap(o)
 	case o.has("typed_config"):
 		e.loose = append(e.loose, v)
+	case o.has("http_filters"): // a piece of a connection manager, as documents show it
+		e.loose = append(e.loose, o.list("http_filters")...)
+		o.rest()
 	default:
 		e.fail(v.Pos(), "not known: an Envoy bootstrap, an answer of a discovery service, a listener, a cluster, a route configuration, an HTTP filter, an Istio WasmPlugin or EnvoyFilter is expected")
 	}

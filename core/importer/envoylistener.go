@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/weirproxy/weir/core/config"
@@ -11,6 +12,7 @@ func (e *envoy) listener(v config.Foreign) {
 	o := e.object(v)
 	name := o.text("name")
 	address, ok := e.address(o.object("address"))
+	name = cmp.Or(name, address)
 	o.ignore("@type", "per_connection_buffer_limit_bytes", "traffic_direction", "stat_prefix", "enable_reuse_port", "reuse_port", "listener_filters_timeout",
 		"tcp_backlog_size", "drain_type", "continue_on_listener_filters_timeout", "bind_to_port")
 	l := &listener{pos: v.Pos(), address: address}
@@ -136,8 +138,9 @@ func (e *envoy) manager(o *object) {
 			e.lost(f.Pos(), "HTTP filter %s is disabled, unless a route says otherwise", name)
 			continue
 		}
-		plugin, _ := e.httpFilter(fo)
+		plugin, ok := e.httpFilter(fo)
 		if plugin == nil {
+			t.guarded = t.guarded || !ok
 			if _, typeURL := e.typed(fo); guards[filterKind(typeURL, name)] {
 				t.guarded = true
 				// What ran before it runs before weir's authentication.
@@ -149,15 +152,16 @@ func (e *envoy) manager(o *object) {
 		}
 		filter := e.filter(plugin)
 		if filter == nil {
+			t.guarded = true
 			continue
 		}
 		e.did(f.Pos(), "HTTP filter %s is the filter %s", name, filter.name)
 		t.uses = append(t.uses, named{name, use{f: filter}})
 	}
 	if t.guarded {
-		e.look(o.pos(), "routes of this connection manager: who is let in was decided by filters that are not translated: say auth: on each before it is served")
+		e.look(o.pos(), "routes of this connection manager: filters that are not translated may have decided who is let in: say auth: on each before it is served")
 	}
-	if t.guarded && len(t.uses) > 0 {
+	if slices.ContainsFunc(t.uses, func(u named) bool { return u.slot != "" }) {
 		e.look(o.pos(), "filters before Envoy's authentication stand in slot: edge, those after it right before the upstream")
 	}
 	e.routesOf(o, t)

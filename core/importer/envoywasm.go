@@ -10,7 +10,7 @@ import (
 )
 
 // httpFilter reads an entry of http_filters, or the like of it. It gives no filter for what is no WebAssembly, and has told
-// of that then; false if it is one that weir cannot have.
+// of that then; false if it is one that weir cannot have, and might miss.
 func (e *envoy) httpFilter(o *object) (*wasmFilter, bool) {
 	name := o.text("name")
 	o.ignore("@type", "is_optional", "disabled")
@@ -31,8 +31,11 @@ func (e *envoy) httpFilter(o *object) (*wasmFilter, bool) {
 	f := e.plugin(typed.object("config"), name)
 	typed.rest()
 	o.rest()
-	return f, f != nil
+	return f, f != nil || typed.object("config").object("vm_config").text("runtime") == builtIn
 }
+
+// builtIn is the runtime of what is a part of Envoy: Istio's statistics and the like.
+const builtIn = "envoy.wasm.runtime.null"
 
 // typed gives the message under typed_config with its type, unwrapped if it stands in a TypedStruct.
 func (e *envoy) typed(o *object) (m *object, typeURL string) {
@@ -133,7 +136,7 @@ func (e *envoy) plugin(o *object, entry string) *wasmFilter {
 }
 
 func (e *envoy) onError(o *object, f *wasmFilter) {
-	policy := o.text("failure_policy")
+	policy := o.enum("failure_policy")
 	if o.boolean("fail_open") {
 		policy = "FAIL_OPEN"
 	}
@@ -156,7 +159,7 @@ func (e *envoy) vm(o *object, f *wasmFilter) {
 	f.vmConfig = e.message(o, "configuration", f.name)
 	o.ignore("allow_precompiled", "nack_on_code_cache_miss")
 	switch runtime := o.text("runtime"); runtime {
-	case "", "envoy.wasm.runtime.v8", "envoy.wasm.runtime.wamr", "envoy.wasm.runtime.wasmtime", "envoy.wasm.runtime.wavm", "envoy.wasm.runtime.null":
+	case "", "envoy.wasm.runtime.v8", "envoy.wasm.runtime.wamr", "envoy.wasm.runtime.wasmtime", "envoy.wasm.runtime.wavm", builtIn:
 	default:
 		e.look(o.at("runtime"), "filter %s: it is for the runtime %s; weir runs it all the same", f.name, runtime)
 	}
@@ -214,7 +217,7 @@ func (e *envoy) message(o *object, key, name string) payload {
 // code reads where the module comes from; false if there is none that weir can run.
 func (e *envoy) code(vm *object, f *wasmFilter) bool {
 	code := vm.object("code")
-	if vm.text("runtime") == "envoy.wasm.runtime.null" {
+	if vm.text("runtime") == builtIn {
 		e.lost(vm.pos(), "filter %s: it is built into Envoy (runtime null): there is no module", f.name)
 		return false
 	}
@@ -289,15 +292,9 @@ func (e *envoy) tags() {
 	}
 }
 
-// tagPattern makes a pattern of weir's: names are without Envoy's prefix, and the second group is always the value.
+// tagPattern makes a pattern of weir's: the second group is always the value. Names are looked through with Envoy's prefix.
 func tagPattern(s string) (pattern, why string) {
-	anchored := strings.HasPrefix(s, "^")
-	for _, prefix := range []string{`^wasmcustom\.`, `^wasmcustom.`, `^wasmcustom_`} {
-		if rest, ok := strings.CutPrefix(s, prefix); ok {
-			s, anchored = "^"+rest, false
-		}
-	}
-	if anchored && !strings.HasPrefix(s, "^(") {
+	if strings.HasPrefix(s, "^") && !strings.HasPrefix(s, "^wasmcustom") && !strings.HasPrefix(s, "^(") {
 		return "", "its pattern is about other metrics than those of filters"
 	}
 	re, err := syntax.Parse(s, syntax.Perl)

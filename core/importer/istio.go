@@ -22,7 +22,7 @@ var phases = map[string]struct {
 	"AUTHN": {0, "edge"}, "AUTHZ": {1, "identity"}, "STATS": {2, ""}, "UNSPECIFIED_PHASE": {3, ""}, "": {3, ""},
 }
 
-// wasmPlugin reads a WasmPlugin of extensions.istio.io.
+// wasmPlugin reads a WasmPlugin of extensions.istio.io, or that of extensions.higress.io, which has rules by route beside.
 func (e *envoy) wasmPlugin(o *object) {
 	meta, s := o.object("metadata"), o.object("spec")
 	o.ignore("apiVersion", "status")
@@ -41,10 +41,12 @@ func (e *envoy) wasmPlugin(o *object) {
 		e.wants(s.get("phase"), "AUTHN, AUTHZ, STATS or UNSPECIFIED_PHASE")
 	}
 	p.phase, f.slot = phase.order, phase.slot
-	if c := s.get("pluginConfig"); c.Kind() != config.ForeignAbsent && c.Kind() != config.ForeignNull {
-		s.object("pluginConfig") // of keys and values
-		f.config = treeOf(c)
+	for _, k := range []string{"pluginConfig", "defaultConfig"} { // the other one is Higress's
+		if c := s.object(k); c.v.Kind() == config.ForeignObject {
+			f.config = treeOf(c.v)
+		}
 	}
+	s.lost("matchRules", "weir configures a filter for a route alone there: wasm: [{filter: "+f.name+", config: {…}}]")
 	switch policy := s.text("failStrategy"); policy {
 	case "FAIL_OPEN":
 		f.open = true
@@ -94,7 +96,11 @@ func (e *envoy) pluginURL(s *object, f *wasmFilter) {
 	}
 	if strings.HasPrefix(address, "http://") || strings.HasPrefix(address, "https://") {
 		f.url, f.sha256 = address, sum
-		if sum == "" {
+		switch {
+		case sum != "":
+		case strings.HasPrefix(address, "http://"):
+			e.look(s.at("url"), "plugin %s: over http:// weir takes a module with a sha256: only", f.name)
+		default:
 			e.look(s.at("url"), "plugin %s: without sha256 the module may become another one any time", f.name)
 		}
 		return
@@ -108,7 +114,7 @@ func (e *envoy) pluginURL(s *object, f *wasmFilter) {
 	default:
 		f.file = nameOf(f.name) + ".wasm"
 		f.fileNote = "from " + image
-		e.look(s.at("url"), "plugin %s: %s is not pinned by a digest; weir filter pull finds out the digest for url: %s@sha256:…, or put the module at %s", f.name, image, image, f.file)
+		e.look(s.at("url"), "plugin %s: %s is not pinned by a digest; weir filter pull prints the address with its digest: url: %s@sha256:…; or put the module at %s", f.name, image, image, f.file)
 	}
 }
 

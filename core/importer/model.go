@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/exchange"
 )
 
 // model is the configuration that comes out.
@@ -99,6 +100,9 @@ func (m *model) yaml() []byte {
 	l := &lines{}
 	l.comments(0, m.head)
 	l.add(0, "version: 1")
+	if slices.ContainsFunc(m.filters, func(f *wasmFilter) bool { return strings.HasPrefix(f.url, "oci://") }) {
+		l.add(0, "# state_dir: /var/lib/weir # where weir filter pull puts the modules of oci:// addresses")
+	}
 	l.add(0, "listeners:")
 	for _, x := range m.listeners {
 		x.write(l)
@@ -292,7 +296,7 @@ func (r *route) write(l *lines) {
 	}
 	l.add(2, "match: {%s}", strings.Join(match, ", "))
 	if r.guarded {
-		l.add(2, "# auth: who was let in was decided by what is not translated; weir check warns until it is said here")
+		l.add(2, "# auth: what is not translated may have decided who is let in; weir check warns until it is said here")
 	} else {
 		l.add(2, "auth: none")
 	}
@@ -398,6 +402,10 @@ func (r *run) route(x *route) bool {
 		}
 		m.upstreams = append(m.upstreams, &upstream{name: name, endpoints: []endpoint{{url: "http://127.0.0.1:1"}}})
 	}
+	if len(x.uses) > exchange.MaxSlots {
+		r.lost(x.pos, "route %s: %d filters; weir has at most %d on a route", x.name, len(x.uses), exchange.MaxSlots)
+		return false
+	}
 	if _, ok := r.accept(x.pos, "route "+x.name, m); !ok {
 		return false
 	}
@@ -432,10 +440,16 @@ func (m *model) settle(r *run) {
 	if len(m.routes) > 0 || len(m.filters) == 0 {
 		return
 	}
-	x := &route{name: "all", path: "/*", target: `respond: {status: 404, body: "no upstream as yet\n"}`,
-		comments: []string{"The source names no routes that could be translated. This one shows the filters in their order: put them on yours."}}
-	for _, f := range m.filters {
-		x.uses = append(x.uses, use{f: f, slot: f.slot})
+	for n := 0; n*exchange.MaxSlots < len(m.filters); n++ {
+		x := &route{name: "all", path: "/*", target: `respond: {status: 404, body: "no upstream as yet\n"}`}
+		if n > 0 {
+			x.name = fmt.Sprintf("all-%d", n+1)
+			x.path = "/" + x.name + "/*"
+		}
+		for _, f := range m.filters[n*exchange.MaxSlots : min((n+1)*exchange.MaxSlots, len(m.filters))] {
+			x.uses = append(x.uses, use{f: f, slot: f.slot})
+		}
+		m.routes = append([]*route{x}, m.routes...)
 	}
-	m.routes = append(m.routes, x)
+	m.routes[0].comments = []string{"The source names no routes that could be translated. This one shows the filters in their order: put them on yours."}
 }

@@ -101,7 +101,7 @@ func (t *traefik) route(r *router) {
 		}
 	}
 	if base.guarded {
-		t.look(r.pos, "router %s: who is let in was decided by a middleware that is not translated: say auth: on its routes before they are served", r.name)
+		t.look(r.pos, "router %s: a middleware that is not translated may have decided who is let in: say auth: on its routes before they are served", r.name)
 	}
 }
 
@@ -139,6 +139,8 @@ func (t *traefik) middlewaresOf(r *router, x *route) {
 			case "plugin":
 				if w := t.filters[name]; w != nil {
 					x.uses = append(x.uses, use{f: w})
+				} else {
+					x.guarded = true
 				}
 			case "chain":
 				for _, inner := range t.object(f.Value).list("middlewares") {

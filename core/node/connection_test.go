@@ -3,9 +3,11 @@ package node_test
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"path/filepath"
 	"testing"
 
@@ -18,7 +20,11 @@ import (
 // what its handshake has agreed on.
 func TestConnectionFacts(t *testing.T) {
 	ca := coretest.NewAuthority(t)
-	server, own := ca.Issue([]string{"s"}, nil, nil), ca.Issue([]string{"client.example"}, nil, nil)
+	server := ca.Issue([]string{"s"}, nil, nil)
+	own := ca.Issue([]string{"client.example"}, nil, func(c *x509.Certificate) {
+		c.Subject = pkix.Name{CommonName: "client"}
+		c.URIs = []*url.URL{{Scheme: "spiffe", Host: "client.example", Path: "/one"}}
+	})
 	socket := filepath.Join(t.TempDir(), "s")
 	seen := make(chan exchange.Client, 1)
 	ff := &fake{request: func(x *exchange.Exchange) (filter.Verdict, error) {
@@ -83,6 +89,8 @@ routes: [{match: {path: /*}, auth: none, upstream: api}]
 			t.Fatalf("%+v: not TLS", v)
 		case s.Version != tls.VersionTLS13 || s.ServerName != "s" || s.Protocol != protocol || s.Verified != v.certificate:
 			t.Errorf("%+v: %+v", v, s)
+		case v.certificate && (s.Subject != "CN=client" || s.URI != "spiffe://client.example/one"):
+			t.Errorf("%+v: subject %q, %q", v, s.Subject, s.URI)
 		case (s.Peer != nil) != v.certificate || s.Peer != nil && !s.Peer.Equal(leaf(t, pair)):
 			t.Errorf("%+v: %+v", v, s.Peer)
 		}

@@ -54,7 +54,7 @@ func serveAll(t testing.TB, state, yaml string, modules map[string][]byte, handl
 const head = `
 version: 1
 access_log: {output: "off"}
-listeners: [{address: "127.0.0.1:0"}]
+listeners: [{address: "127.0.0.1:0", h2c: true}]
 `
 
 // unhurried are the bounds of filters whose speed is not what a test is about.

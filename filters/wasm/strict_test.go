@@ -23,7 +23,8 @@ var strictPhases = strings.Fields(`create_root start configure create request_he
 // and garbage, and traps if it gets a status that a strict SDK does not survive.
 func TestStrict(t *testing.T) {
 	modules := map[string][]byte{"strict.wasm": guest.C(t, "testdata/c/strict.c"), "filter.wasm": guest.C(t, "testdata/c/filter.c")}
-	t.Run("calm", func(t *testing.T) { strictCalm(t, modules) })
+	t.Run("HTTP/1.1", func(t *testing.T) { strictCalm(t, modules, strict1) })
+	t.Run("HTTP/2", func(t *testing.T) { strictCalm(t, modules, strict2) })
 	t.Run("wild", func(t *testing.T) { strictWild(t, modules) })
 }
 
@@ -53,45 +54,62 @@ func withTrailers(w http.ResponseWriter, r *http.Request) {
 }
 
 // strictCalm leaves out what ends a stream; so every request is answered, those that are held in a phase until a tick, too.
-func strictCalm(t *testing.T, modules map[string][]byte) {
+func strictCalm(t *testing.T, modules map[string][]byte, send func(h *house, method, hold string, trailer bool) int) {
 	h := serve(t, "", fmt.Sprintf(strictYAML, "calm"), modules, http.HandlerFunc(withTrailers), nil)
 	for _, hold := range append([]string{"none"}, strictPhases[4:10]...) {
-		for _, request := range []string{
-			"GET /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: %s\r\n\r\n",
-			"POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: %s\r\nContent-Length: 5\r\n\r\nhello",
-			"POST /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: %s\r\nTransfer-Encoding: chunked\r\nTrailer: x-t\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n",
-		} {
-			if status := h.status(fmt.Sprintf(request, hold)); status != 200 {
-				t.Errorf("%.20q… held in %s: %d", request, hold, status)
+		for _, status := range []int{send(h, "GET", hold, false), send(h, "POST", hold, false), send(h, "POST", hold, true)} {
+			if status != 200 {
+				t.Errorf("held in %s: %d", hold, status)
 			}
 		}
 	}
 	h.strictEnd()
 }
 
-// strictEnd waits for what comes by itself, ends the filter, and looks at what it has told: that it was everywhere, and that
-// nothing was wrong.
-func (h *house) strictEnd() {
-	h.T.Helper()
-	for _, phase := range []string{"tick", "call_response", "queue_ready"} {
-		h.await(phase, func() bool { return h.strictCalls()[phase] > 0 })
+// strict1 sends a request that is to be held in a phase: without a body, with one of known length, or in pieces and with a
+// trailer section.
+func strict1(h *house, method, hold string, trailer bool) int {
+	rest := "\r\n"
+	switch {
+	case trailer:
+		rest = "Transfer-Encoding: chunked\r\nTrailer: x-t\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nx-t: 1\r\n\r\n"
+	case method == "POST":
+		rest = "Content-Length: 5\r\n\r\nhello"
 	}
-	h.Write(head + "wasm:\n" + strictRest)
-	if err := h.Node.Reload(); err != nil {
+	return h.status(method + " /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\nHold: " + hold + "\r\n" + rest)
+}
+
+// strict2 is strict1 in HTTP/2.
+func strict2(h *house, method, hold string, trailer bool) int {
+	h.T.Helper()
+	tr := &http.Transport{Protocols: &http.Protocols{}}
+	tr.Protocols.SetUnencryptedHTTP2(true)
+	defer tr.CloseIdleConnections()
+	var body io.Reader
+	if method == "POST" {
+		body = strings.NewReader("hello")
+	}
+	if trailer {
+		body = io.MultiReader(body) // of which the length is not known
+	}
+	r, err := http.NewRequest(method, h.URL+"/a", body)
+	if err != nil {
 		h.T.Fatal(err)
 	}
-	h.await("the plugin's end", func() bool { return h.strictCalls()["delete_root"] > 0 && len(h.Set.Wasm.Filters()) == 1 })
-	calls, all := h.strictCalls(), 0
-	for _, phase := range strictPhases {
-		if calls[phase] < 300 {
-			h.T.Errorf("%d calls in %s", calls[phase], phase)
-		}
-		h.T.Logf("%-17s %6d calls", phase, calls[phase])
-		all += calls[phase]
+	r.Header.Set("Hold", hold)
+	if trailer {
+		r.Trailer = http.Header{"X-T": {"1"}}
 	}
-	h.T.Logf("%-17s %6d calls", "all", all)
-	h.strictWrongs()
-	h.sound()
+	answer, err := (&http.Client{Transport: tr, Timeout: 20 * time.Second}).Do(r)
+	if err != nil {
+		h.T.Errorf("%s held in %s: %v", method, hold, err)
+		return 0
+	}
+	defer answer.Body.Close()
+	if text, err := io.ReadAll(answer.Body); err != nil {
+		h.T.Errorf("%s held in %s: %q, %v", method, hold, text, err)
+	}
+	return answer.StatusCode
 }
 
 // strictWild also answers, resets and touches other streams: what becomes of its requests is open, but nothing traps.
@@ -156,4 +174,29 @@ func (h *house) strictWrongs() {
 	for _, wrong := range strictWrong.FindAllString(string(h.Node.Metrics()), -1) {
 		h.T.Error(wrong)
 	}
+}
+
+// strictEnd waits for what comes by itself, ends the filter, and looks at what it has told: that it was everywhere, and that
+// nothing was wrong.
+func (h *house) strictEnd() {
+	h.T.Helper()
+	for _, phase := range []string{"tick", "call_response", "queue_ready"} {
+		h.await(phase, func() bool { return h.strictCalls()[phase] > 0 })
+	}
+	h.Write(head + "wasm:\n" + strictRest)
+	if err := h.Node.Reload(); err != nil {
+		h.T.Fatal(err)
+	}
+	h.await("the plugin's end", func() bool { return h.strictCalls()["delete_root"] > 0 && len(h.Set.Wasm.Filters()) == 1 })
+	calls, all := h.strictCalls(), 0
+	for _, phase := range strictPhases {
+		if calls[phase] < 300 {
+			h.T.Errorf("%d calls in %s", calls[phase], phase)
+		}
+		h.T.Logf("%-17s %6d calls", phase, calls[phase])
+		all += calls[phase]
+	}
+	h.T.Logf("%-17s %6d calls of %d functions", "all", all, len(functions(h.T)))
+	h.strictWrongs()
+	h.sound()
 }

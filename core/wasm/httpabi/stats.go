@@ -6,6 +6,7 @@ import (
 
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // errorKinds names what Stats.Errors counts.
@@ -51,6 +52,9 @@ func (f *Filter) Instances() float64 { return float64(f.stock.Stats().Live) }
 // Memory implements filter.Measured. It is a bound from above: as if all instances were as large as the largest has been.
 func (f *Filter) Memory() float64 { return f.Instances() * float64(f.memory.Load()) }
 
+// Stopped implements filter.Measured.
+func (f *Filter) Stopped() float64 { return f.breaker.Gauge() }
+
 // Status is all of filter.Status that the filter itself knows: where its module came from and where it is used does its
 // owner. Any goroutine may call.
 func (f *Filter) Status() filter.Status {
@@ -65,6 +69,7 @@ func (f *Filter) Status() filter.Status {
 		Memory: filter.Memory{Now: int64(f.Memory()), High: s.MemoryHigh, Cap: int64(f.o.Memory)},
 		Budget: filter.Budget{Call: f.o.CPU, Stream: f.o.CPUTotal, Start: f.o.Start},
 		Phases: f.Snapshot(), Failures: s.Errors, Dropped: s.LinesDropped, Last: f.last.Load(),
+		Links: abi.Links(f.module.Links()),
 	}
 	if left, stopped := f.breaker.Stopped(); stopped {
 		until := time.Now().Add(left)

@@ -62,3 +62,14 @@ func TestStatus(t *testing.T) {
 		t.Error("phases that were, and were not")
 	}
 }
+
+// An import that nobody offers is named.
+func TestStatusLinks(t *testing.T) {
+	p := &program{host: map[string]uint32{}, heap: 16}
+	p.Memory(1, 1)
+	p.Import("env", "launch", nil, nil)
+	flt := open(t, p.build(next, nil))
+	if l := flt.Status().Links; l == nil || len(l.Stubbed) != 1 || l.Stubbed[0] != "env.launch" {
+		t.Errorf("%+v", l)
+	}
+}

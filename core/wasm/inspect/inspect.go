@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -25,7 +26,7 @@ import (
 type Options struct {
 	Memory int64         // bytes; default 32 MiB
 	Start  time.Duration // CPU time; default 2 s
-	Config []byte        // what a filter of http-wasm reads when it starts
+	Config []byte        // of the filter; nil: it is tried without
 }
 
 // Report is what is told of a module. Names in it are the module's own words.
@@ -50,6 +51,7 @@ type Report struct {
 	Customs  []string  `json:"custom_sections,omitempty"`
 
 	Cost   *Cost    `json:"start,omitempty"`  // nil: it was not started
+	Trial  *Trial   `json:"trial,omitempty"`  // nil: there was none
 	Output []string `json:"output,omitempty"` // what it logged meanwhile, the first lines
 	Loads  bool     `json:"loads"`
 	Error  string   `json:"error,omitempty"` // why it does not
@@ -100,7 +102,8 @@ type Cost struct {
 }
 
 // Inspect reads a module, compiles it and makes an instance of it, which runs its start functions within the bounds of the
-// options. It always gives a report; Report.Error says why a module would not load.
+// options; then it is loaded as a node does, configured and given a request made up to try it. It always gives a report;
+// Report.Error says why a module would not load. A trial that fails is such a reason only if there was a configuration.
 func Inspect(ctx context.Context, code []byte, o Options) *Report {
 	if o.Memory == 0 {
 		o.Memory = 32 << 20
@@ -109,7 +112,10 @@ func Inspect(ctx context.Context, code []byte, o Options) *Report {
 		o.Start = 2 * time.Second
 	}
 	sum := sha256.Sum256(code)
-	r := &Report{SHA256: hex.EncodeToString(sum[:]), Size: len(code)}
+	r := &Report{
+		SHA256: hex.EncodeToString(sum[:]), Size: len(code),
+		Parts: []Part{}, Imports: []Import{}, Asks: []Asks{}, Unserved: []Problem{}, // as JSON none is [], not null
+	}
 	out := abi.Scan(code)
 	built, err := abi.Detect(out)
 	if errors.Is(err, abi.ErrForm) {
@@ -259,7 +265,13 @@ var notes = map[abi.Capability]string{
 
 // start compiles the module and makes an instance. The functions it finds there answer as little as may be: there is no request.
 func (r *Report) start(ctx context.Context, code []byte, a abi.ABI, o Options) error {
-	e, err := wasm.OpenEngine(wasm.Options{})
+	// What is compiled to see what that costs need not be compiled once more for the trial.
+	cache, err := os.MkdirTemp("", "weir-inspect-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(cache)
+	e, err := wasm.OpenEngine(wasm.Options{CacheDir: cache})
 	if err != nil {
 		return err
 	}
@@ -285,15 +297,26 @@ func (r *Report) start(ctx context.Context, code []byte, a abi.ABI, o Options) e
 	r.met(m)
 	in, err := m.Instantiate(ctx, wasm.InstanceOptions{})
 	if err != nil {
-		if len(o.Config) == 0 && r.reads() {
-			r.Hint = "It was started without a configuration: --settings gives one."
+		if o.Config == nil && r.reads() {
+			r.Hint = withoutConfig
 		}
 		return fmt.Errorf("it does not start: %w", trim(err))
 	}
-	defer in.Close()
 	r.Cost = &Cost{Compile: took, CPU: in.CPU(), Memory: int64(in.Memory().Size())}
+	in.Close()
+	r.Trial = &Trial{Good: true}
+	if err := r.try(ctx, e, code, a.Kind, o); err != nil {
+		text, _, _ := strings.Cut(trim(err).Error(), "\n")
+		r.Trial = &Trial{Error: text}
+		if o.Config != nil {
+			return errors.New(text)
+		}
+		r.Hint = withoutConfig
+	}
 	return nil
 }
+
+const withoutConfig = "It was tried without a configuration: --settings gives one."
 
 // trim takes away what is said of every module.
 func trim(err error) error {

@@ -20,7 +20,7 @@ func i32s(n int) []byte { return bytes.Repeat([]byte{asm.I32}, n) }
 func look(t *testing.T, code []byte, o Options) (*Report, string) {
 	t.Helper()
 	r := Inspect(context.Background(), code, o)
-	if r.Loads != (r.Error == "") || r.Loads != (r.Cost != nil) {
+	if r.Loads != (r.Error == "") || r.Loads && r.Cost == nil || (r.Trial != nil) != (r.Cost != nil) {
 		t.Errorf("loads is %v, %q, %v", r.Loads, r.Error, r.Cost)
 	}
 	if r.Cost != nil {
@@ -79,6 +79,7 @@ func TestProxyWasm(t *testing.T) {
   sha256      …
   memory      128 KiB at first, 1.0 MiB at most
   start       compiled in 412ms; an instance starts in 3.4ms of CPU time and has 128 KiB of memory then
+  trial       it served a request made up to try it
 
 Takes part in:
   request headers        proxy_on_request_headers
@@ -171,11 +172,31 @@ func TestStart(t *testing.T) {
 	// It wants a configuration of four bytes that begins with k, and features.
 	picky := starts(unless(config, 4), unless(asm.Cat(asm.Const32(64), asm.Load(0x2d, 0, 0)), 'k'), unless(asm.Cat(asm.Const32(3), asm.Call(1)), 3))
 	f(picky, Options{Config: []byte("kkkk")})
-	f(picky, Options{}, "It will not load: it does not start: run _start: guest trapped: unreachable\nIt was started without a configuration: --settings gives one.\n")
+	f(picky, Options{}, "It will not load: it does not start: run _start: guest trapped: unreachable\nIt was tried without a configuration: --settings gives one.\n")
 	f(picky, Options{Config: []byte(strings.Repeat("k", 100))}, "unreachable\n")
 	f(starts(asm.Const32(3), asm.Const32(0), asm.Const32(6), asm.Call(2), asm.Unreachable), Options{},
-		"It logged, when it was started:\n  no?way\n\nIt will not load: it does not start: run _start: guest trapped: unreachable\n")
+		"It logged, when it was tried:\n  no?way\n\nIt will not load: it does not start: run _start: guest trapped: unreachable\n")
 	f(starts(asm.Loop(asm.None, asm.Br(0))), Options{Start: 20 * time.Millisecond}, "It will not load: it does not start: run _start: guest trapped: cpu budget spent\n")
+	// A filter that refuses to be without its configuration loads; one that refuses what it is given does not.
+	refuses := func() []byte {
+		var m asm.Module
+		log := m.Import("env", "proxy_log", i32s(3), i32s(1))
+		m.Memory(1, -1)
+		m.Data(0, []byte("key?"))
+		m.Export("memory", 2, 0)
+		m.Export("proxy_abi_version_0_2_0", 0, m.Func(nil, nil, nil))
+		m.Export("proxy_on_configure", 0, m.Func(i32s(2), i32s(1), nil,
+			asm.Const32(4), asm.Const32(0), asm.Const32(4), asm.Call(log), asm.Drop, asm.Get(1), asm.Const32(4), asm.Op(0x46)))
+		return m.Bytes()
+	}()
+	const refused = "proxy_on_configure of filter answered false: the filter refuses its configuration; it logged: \"key?\"\n"
+	f(refuses, Options{Config: []byte("good")})
+	f(refuses, Options{Config: []byte("worse")}, "It logged, when it was tried:\n  key?\n\nIt will not load: "+refused)
+	f(refuses, Options{Config: []byte{}}, "It will not load: "+refused)
+	if r, text := look(t, refuses, Options{}); !r.Loads || r.Trial.Good ||
+		!strings.Contains(text, "It may load when it is configured, but failed without that: "+refused+"It was tried without a configuration: --settings gives one.\n") {
+		t.Error(text)
+	}
 	big := func() []byte {
 		var m asm.Module
 		m.Memory(2100, -1)
@@ -209,7 +230,7 @@ It will not load: not a WebAssembly module: it is WebAssembly text (.wat): wat2w
   size        81 bytes: 1 function in 4 bytes of code, 0 bytes of data
   sha256      …
 
-It will not load: it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it is a WASI command, a program with a main function of its own
+It will not load: it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it is a WASI command, a program with a main function of its own; filters are built as libraries (Go: -buildmode=c-shared, Rust: crate-type cdylib)
 `)
 	var h asm.Module
 	h.Export("handle_request", 0, h.Func(nil, nil, nil))

@@ -22,10 +22,14 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	if len(r.Output) > 0 {
 		p.line("")
-		p.line("It logged, when it was started:")
+		p.line("It logged, when it was tried:")
 		for _, line := range r.Output {
 			p.line("  %s", clean(line, 300))
 		}
+	}
+	if r.Trial != nil && !r.Trial.Good && r.Loads {
+		p.line("")
+		p.line("It may load when it is configured, but failed without that: %s", clean(r.Trial.Error, 1000))
 	}
 	if r.Error != "" {
 		p.line("")
@@ -79,6 +83,9 @@ func (r *Report) printHead(p *printer) {
 	}
 	if c := r.Cost; c != nil {
 		p.field("start", "compiled in %s; an instance starts in %s of CPU time and has %s of memory then", short(c.Compile), short(c.CPU), amount(c.Memory))
+	}
+	if r.Trial != nil && r.Trial.Good {
+		p.field("trial", "it served a request made up to try it")
 	}
 }
 

@@ -53,6 +53,7 @@ func (h *half) insert(b *exchange.Body, holds bool) error {
 	buf := pool.Acquire(pool.Medium)
 	defer pool.Release(buf)
 	if err := h.step(buf); err != nil {
+		b.Fail(err) // also for who goes on without the filter
 		return err
 	}
 	same := h.came == int64(len(h.out))

@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -314,5 +316,39 @@ func TestBodyChangedWithTrailers(t *testing.T) {
 	request(t, f, x, filter.Continue)
 	if got, err := pull(&x.Request.Body); got != "pre-hello-post" && got != "pre-hello" || err != nil {
 		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A request's body that the guest holds back is waited for by nobody once its call is over: who sends it wakes, and does not
+// have the exchange wait for pause to pass.
+func TestHeldBodyIsGivenUp(t *testing.T) {
+	p := newProgram()
+	onBody(p, func(int32) []byte { return ends(num(1), num(1)) })
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{FailOpen: true})
+	for _, early := range []bool{true, false} {
+		x := ask(t, -1, "a", "b")
+		request(t, f, x, filter.Continue)
+		if early {
+			x.AbortClientRead()
+		}
+		sent := make(chan error)
+		go func() {
+			_, err := pull(&x.Request.Body)
+			sent <- err
+		}()
+		if !early {
+			coretest.Eventually(t, "the body to be held", func() bool { return vm.paused.Load() == 1 })
+			x.AbortClientRead()
+		}
+		if err := <-sent; err != netio.ErrAborted {
+			t.Error(err)
+		}
+		answer(x, 0) // of the upstream, which did not wait for the body
+		response(t, f, x, filter.Continue)
+		exchange.Release(x)
+	}
+	if s := pl.Status(); len(s.Failures) != 0 {
+		t.Errorf("%+v", s.Failures)
 	}
 }

@@ -33,6 +33,10 @@ func httpCall(sh *shard, a []uint64) status {
 	if !r.mayAsk(name, false) {
 		return statusBadArgument
 	}
+	if len(body) > sh.vm.room() {
+		r.complain(tooMuch, name)
+		return statusInternalFailure
+	}
 	e := newErrand(r, name)
 	if !fillCall(e.y, head, body, tail) {
 		r.complain(noRequest, name)
@@ -43,7 +47,7 @@ func httpCall(sh *shard, a []uint64) status {
 	if ms := u32(a[8]); ms > 0 {
 		timeout = min(time.Duration(ms)*time.Millisecond, callMost)
 	}
-	id, ok := sh.send(e, ticketHTTP, timeout, len(body), (*errand).call)
+	id, ok := sh.send(e, ticketHTTP, timeout, len(head)+len(body)+len(tail), (*errand).call)
 	if !ok {
 		return statusInternalFailure
 	}

@@ -126,11 +126,11 @@ func TestCallMemory(t *testing.T) {
 	defer g.release()
 	c.within(callYAML, raw(t, func(u *coretest.Client, _ string) bool { g.wait(); return false }), "")
 	body := strings.Repeat("x", 1<<20)
-	for range 8 {
+	for range 7 {
 		c.must(callRequest{to: "a", body: body})
 	}
 	if _, st := c.send(callRequest{to: "a", body: body}); st != statusInternalFailure {
-		t.Errorf("a ninth mebibyte of eight: %d", st)
+		t.Errorf("eight mebibytes and their heads, of eight: %d", st)
 	}
 	c.must(callRequest{to: "a"})
 	g.release()
@@ -291,4 +291,34 @@ func TestCallHammer(t *testing.T) {
 	if n := c.count(); n != sent || sent < rounds {
 		t.Errorf("%d calls, %d answers", sent, n)
 	}
+}
+
+// TestCallCounts: calls take places and are counted as requests of clients are, and HTTP/2 carries them as well.
+func TestCallCounts(t *testing.T) {
+	c := newCaller(t)
+	g := newGate()
+	defer g.release()
+	r := c.within(strings.Replace(callYAML, `["http://${A}"]}`, `["http://${A}"], max_in_flight: 1}`, 1),
+		raw(t, func(u *coretest.Client, _ string) bool { g.wait(); u.Send(answerEmpty); return true }),
+		h2Server(t, func(s *h2Stream) {
+			s.head(false, ":status", "202", "x-a", "1")
+			s.data(false, "hello")
+			s.head(true, "x-end", "1")
+		}))
+	first := c.must(callRequest{to: "a"})
+	coretest.Eventually(t, "it is asked", func() bool { return g.in.Load() == 1 })
+	if n := c.answered(0, c.must(callRequest{to: "a"})); n.body != "upstream_busy" || !strings.HasPrefix(n.head, ":status=503") {
+		t.Error(n)
+	}
+	c.want("HTTP/2", c.answered(1, c.must(callRequest{to: "b", body: "x"})).String(),
+		`1 [3 5 1] head ":status=202|x-a=1|content-length=5" body "hello" tail "x-end=1" status 0 ""`)
+	for _, want := range []string{
+		"weir_upstream_requests_in_flight{upstream=\"a\"} 1\n", `weir_upstream_requests_total{upstream="b",endpoint="`,
+	} {
+		if m := string(r.Node.Metrics()); !strings.Contains(m, want) {
+			t.Errorf("%s is not in the metrics:\n%s", want, m)
+		}
+	}
+	g.release()
+	c.answered(2, first)
 }

@@ -241,3 +241,34 @@ func TestCallChain(t *testing.T) {
 		return n >= 100
 	})
 }
+
+// TestCallPace: what no request makes is paced; what was not used is saved up for a burst.
+func TestCallPace(t *testing.T) {
+	var l errands
+	now := int64(time.Hour)
+	for i := range callBurst {
+		if w := l.pace(now); w != 0 {
+			t.Fatalf("call %d waits %d", i, w)
+		}
+	}
+	for i := range int64(100) {
+		if w := l.pace(now); w != (i+1)*int64(callEvery) {
+			t.Fatalf("call %d waits %d", i, w)
+		}
+	}
+	now += int64(time.Hour)
+	if w := l.pace(now); w != 0 {
+		t.Error(w)
+	}
+	// Messages: half of the time is the guest's.
+	l = errands{}
+	if w := l.rest(now, int64(restLeast)-1); w != 0 {
+		t.Error(w)
+	}
+	if w := l.rest(now, 1); w != int64(restLeast) {
+		t.Error(w)
+	}
+	if w := l.rest(now+int64(restLeast), int64(time.Second)); w != int64(time.Second) {
+		t.Error(w)
+	}
+}

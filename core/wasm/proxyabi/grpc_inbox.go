@@ -5,6 +5,7 @@ import (
 	"io"
 	"strconv"
 
+	"github.com/weirproxy/weir/core/clock"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/pool"
@@ -58,11 +59,12 @@ func (e *errand) exchange() (code uint32, text []byte, err error) {
 		return 0, nil, e.reason(err)
 	}
 	e.headed = true
-	code, text, err = e.listen()
-	if err != nil && err != errUnheard {
-		err = e.reason(k.Explain(err))
-	}
-	k.Close(err)
+	err = closing(k, func() (err error) {
+		if code, text, err = e.listen(); err != nil && err != errUnheard {
+			err = e.reason(k.Explain(err))
+		}
+		return err
+	})
 	return code, text, err
 }
 
@@ -132,7 +134,7 @@ func (e *errand) messages() (one []byte, err error) {
 			return nil, errRPCMany
 		case e.unary():
 			one, f.msg = append(msg, 0)[:len(msg)], nil // not nil
-		case !e.tell(&message{body: msg}, e.sh.fn.grpcReceive, uint64(len(msg))):
+		case !e.tell(msg):
 			return nil, errUnheard
 		}
 	}
@@ -193,19 +195,24 @@ func (f *framed) fill(dst []byte, n int) ([]byte, error) {
 	return dst, nil
 }
 
-// tell tells the guest of something; false: it does not wait for it any more.
-func (e *errand) tell(m *message, fn *wasm.Func, args ...uint64) bool {
+// tell tells a stream's guest of a message; false: it does not wait for any more.
+func (e *errand) tell(msg []byte) bool {
 	sh := e.sh
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
 	if !sh.awaited(e) {
+		sh.mu.Unlock()
 		return false
 	}
-	sh.hand(e, m, fn, args...)
-	return sh.awaited(e)
+	before := sh.in.CPU()
+	sh.hand(e, &message{body: msg}, sh.fn.grpcReceive, uint64(len(msg)))
+	awaited := sh.awaited(e)
+	wait := sh.out.rest(clock.Nano(), int64(sh.in.CPU()-before))
+	sh.mu.Unlock()
+	e.sleep(wait)
+	return awaited
 }
 
-// tellMap is tell of metadata.
+// tellMap tells it of metadata.
 func (e *errand) tellMap(m *message, fn *wasm.Func, kind uint32) bool {
 	sh := e.sh
 	sh.mu.Lock()
@@ -217,7 +224,7 @@ func (e *errand) tellMap(m *message, fn *wasm.Func, kind uint32) bool {
 	return sh.awaited(e)
 }
 
-// finish is tell for the last time.
+// finish tells the guest of something for the last time.
 func (e *errand) finish(m *message, fn *wasm.Func, args ...uint64) {
 	sh := e.sh
 	sh.mu.Lock()

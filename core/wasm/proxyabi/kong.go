@@ -67,7 +67,7 @@ func (st *stream) kongFact(name []byte) property {
 	case "route_id", "route_name":
 		return sh.string(site.Route)
 	case "service_id", "service_name":
-		return st.siteProperty(clusterName, &path{})
+		return st.siteProperty(clusterName, &segments{})
 	case "service.response.status":
 		if st.settled() && x.Record.UpstreamStatus != 0 {
 			return intOf(int64(x.Record.UpstreamStatus))
@@ -103,7 +103,7 @@ func (st *stream) host() []byte {
 	return st.x.Request.Host
 }
 
-func (st *stream) port() property { return st.endProperty(&path{b: namePort}, false) }
+func (st *stream) port() property { return st.endProperty(&segments{b: namePort}, false) }
 
 var namePort, upstreamStatus = []byte("port"), []byte("service.response.status")
 
@@ -130,7 +130,7 @@ var ngxVariables = map[string][]byte{
 func (st *stream) ngxVariable(name []byte) property {
 	sh, x := st.sh, st.x
 	if as, ok := ngxVariables[string(name)]; ok {
-		p := path{b: as}
+		p := segments{b: as}
 		return sh.group(&p)
 	}
 	switch string(name) {

@@ -3,7 +3,6 @@ package proxyabi
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -19,19 +18,10 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 		vm.errors[errorStopped].Add(1)
 		return nil, false, errStopped
 	}
-	for range pickTurns {
-		busy := vm.idlest(hint, &sh)
-		if sh != nil {
+	for again := true; again; {
+		if sh, again = vm.seek(hint); sh != nil {
 			return sh, trial, nil
 		}
-		if busy == nil {
-			break
-		}
-		busy.mu.Lock()
-		if busy.dead == nil {
-			return busy, trial, nil
-		}
-		busy.mu.Unlock() // it died meanwhile, and the spare may stand in its place
 	}
 	if trial {
 		vm.breaker.Settled(false)
@@ -41,26 +31,35 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	return nil, false, errStarting
 }
 
-// pickTurns is how many shards a request may see die while it waits for them.
-const pickTurns = 4
-
-// idlest locks a living shard that nobody is in. If there is none, it gives one that somebody is in; nil: all are dead.
-func (vm *VM) idlest(hint uint64, sh **shard) (busy *shard) {
+// seek makes one try at it. again says that a shard's place has been taken by another meanwhile.
+func (vm *VM) seek(hint uint64) (sh *shard, again bool) {
 	n := uint64(len(vm.shards))
+	var busy *shard
 	for i := range n {
 		s := vm.shards[(hint+i)%n].Load()
 		if !s.mu.TryLock() {
 			busy = s
 			continue
 		}
-		if s.dead == nil {
-			*sh = s
-			return nil
+		if s.takes() {
+			return s, false
 		}
+		again = again || vm.shards[(hint+i)%n].Load() != s
 		s.mu.Unlock()
 	}
-	return busy
+	if busy == nil {
+		return nil, again
+	}
+	busy.mu.Lock()
+	if busy.takes() {
+		return busy, false
+	}
+	busy.mu.Unlock()
+	return nil, true
 }
+
+// takes reports whether a stream may begin. sh.mu is held.
+func (sh *shard) takes() bool { return sh.dead == nil && !sh.retired }
 
 // die ends a shard whose guest has trapped in a call for sc. sh.mu is held. Its memory is freed, its parked streams are woken,
 // and the spare takes its place.
@@ -92,7 +91,7 @@ func (sh *shard) die(sc *scope, err error) {
 	if trial {
 		sc.stream.trial = false
 	}
-	vm.breaker.Failed(trial)
+	vm.journal.Stopped(vm.breaker.Failed(trial))
 	vm.replace(sh)
 }
 
@@ -160,7 +159,7 @@ func (vm *VM) rebuild() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
 				vm.failed(errorStart, err)
-				vm.report(err, nil)
+				report(vm.journal, err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
 				pause = max(buildPause, 4*time.Duration(clock.Nano()-begin))
@@ -292,11 +291,11 @@ func (vm *VM) stands(sh *shard) bool {
 }
 
 // report logs a trap with the guest's stack.
-func (vm *VM) report(err error, id []byte) {
-	if !vm.journal.Admit() {
+func report(j *abi.Journal, err error, id []byte) {
+	if !j.Admit() {
 		return
 	}
-	e := vm.journal.Log().Warn().Err(err)
+	e := j.Log().Warn().Err(err)
 	if id != nil {
 		e = e.Bytes("request_id", id)
 	}
@@ -305,13 +304,4 @@ func (vm *VM) report(err error, id []byte) {
 		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), abi.MaxLine)])
 	}
 	e.Msg("filter failed")
-}
-
-// oneLine keeps the first line of an error: the engine appends the guest's stack.
-func oneLine(err error) error {
-	text := err.Error()
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		return errors.New(text[:i])
-	}
-	return err
 }

@@ -212,6 +212,23 @@ func TestAnswersGRPC(t *testing.T) {
 	}
 }
 
+func TestSpeaksRPC(t *testing.T) {
+	f := func(in string, want bool) {
+		t.Helper()
+		if got := speaksRPC([]byte(in)); got != want {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+	f("", false)
+	f("application/json", false)
+	f("application/grpc", true)
+	f("Application/gRPC", true)
+	f("application/grpc+proto", true)
+	f("application/grpc;charset=utf-8", true)
+	f("application/grpc-web+proto", false)
+	f("application/grpc-web-text", false)
+}
+
 // Many exchanges at once over several shards, some of which trap, some of whose clients leave, some paused.
 func TestHammer(t *testing.T) {
 	p := newProgram()

@@ -1,6 +1,8 @@
 package proxyabi
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,9 +38,12 @@ func logLine(sh *shard, a []uint64) status {
 	}
 	level := levels[u32(a[0])]
 	if sh.canary {
+		if level >= zerolog.WarnLevel {
+			sh.said = string(text[:min(len(text), maxSaid)])
+		}
 		level = min(level, zerolog.DebugLevel)
 	}
-	j := sh.vm.journal
+	j := sh.journal()
 	if !j.Enabled(level) {
 		return statusOK
 	}
@@ -54,13 +59,25 @@ func logLine(sh *shard, a []uint64) status {
 	return statusOK
 }
 
+// maxSaid is how much of a line is told as a reason.
+const maxSaid = 300
+
+// because adds what the guest of a canary has said to the error that it ended with: else nobody would see why.
+func (sh *shard) because(err error) error {
+	if err == nil || sh.said == "" {
+		return err
+	}
+	return fmt.Errorf("%w; it logged: %.300q", err, strings.TrimSpace(sh.said))
+}
+
 // logLevel is proxy_get_log_level (level*): the lowest that is written.
-func logLevel(sh *shard, a []uint64) status {
-	n := 0
-	for n < len(levels)-1 && !sh.vm.journal.Enabled(levels[n]) {
+func logLevel(sh *shard, a []uint64) status { return sh.put32(a[0], sh.level()) }
+
+func (sh *shard) level() (n uint32) {
+	for int(n) < len(levels)-1 && !sh.vm.journal.Enabled(levels[n]) {
 		n++
 	}
-	return sh.put32(a[0], uint32(n))
+	return n
 }
 
 // currentTime is proxy_get_current_time_nanoseconds (time*), since 1970.

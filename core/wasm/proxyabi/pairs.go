@@ -2,6 +2,7 @@ package proxyabi
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/weirproxy/weir/core/wasm/abi"
 )
@@ -14,6 +15,9 @@ const (
 	maxPairs     = 1024
 	maxPairBytes = 1 << 20
 )
+
+// pairCost is what a pair costs the host, without its bytes. It is charged, since a guest spends next to nothing on asking.
+const pairCost = 20 * time.Nanosecond
 
 // pairBytes is the length of a serialised map.
 func pairBytes(n, size int) int {
@@ -30,6 +34,7 @@ func getPairs(sh *shard, a []uint64) status {
 		return statusBadArgument
 	}
 	n, size := f.measure()
+	sh.in.Burn(pairCost*time.Duration(n) + time.Duration(size/4))
 	dst, st := sh.reserve(a[1], a[2], pairBytes(n, size))
 	if st != statusOK || n == 0 {
 		return st
@@ -138,6 +143,7 @@ func setPairs(sh *shard, a []uint64) status {
 	f.h.Truncate(0)
 	sh.changed(&f)
 	sized, p := false, parsePairs(b)
+	sh.in.Burn(5*pairCost*time.Duration(p.n) + time.Duration(len(b)/2))
 	for name, value, ok := p.next(); ok; name, value, ok = p.next() {
 		sized = sized || sh.lower(name) == nameLength
 		sh.set(&f, name, value, true)

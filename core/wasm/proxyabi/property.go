@@ -14,14 +14,14 @@ var propertyFunctions = []wasm.HostFunc{
 	function("proxy_set_property", "iiii", setProperty),
 }
 
-// path is what names a property: segments with a zero byte between them. It is a view of guest memory.
-type path struct {
+// segments are what names a property, with a zero byte between them. It is a view of guest memory.
+type segments struct {
 	b   []byte // what is left
 	sep byte
 }
 
 // next takes the next segment; nothing at the end.
-func (p *path) next() []byte {
+func (p *segments) next() []byte {
 	i := bytes.IndexByte(p.b, p.sep)
 	if i < 0 {
 		i = len(p.b)
@@ -31,7 +31,7 @@ func (p *path) next() []byte {
 	return segment
 }
 
-func (p *path) end() bool { return len(p.b) == 0 }
+func (p *segments) end() bool { return len(p.b) == 0 }
 
 // property is what a name stands for, before it is written as the guest expects it.
 type property struct {
@@ -144,7 +144,7 @@ func appendSeconds(dst []byte, n int64) []byte {
 
 // property finds what a name stands for: what weir knows itself, then what filters have set.
 func (sh *shard) property(name []byte, kong bool) property {
-	p := path{b: name}
+	p := segments{b: name}
 	if kong {
 		if v := sh.kongProperty(name); v.kind != propertyNone {
 			return v
@@ -161,7 +161,7 @@ func (sh *shard) property(name []byte, kong bool) property {
 }
 
 // group finds the group of a name, and in it the rest.
-func (sh *shard) group(p *path) property {
+func (sh *shard) group(p *segments) property {
 	first := p.next()
 	if r := sh.root(); r != nil {
 		switch string(first) {
@@ -176,7 +176,7 @@ func (sh *shard) group(p *path) property {
 		}
 	}
 	st := sh.stream()
-	if st == nil || !sh.final && !st.at(&st.request) && !st.at(&st.response) {
+	if st == nil || sh.final != st && !st.at(&st.request) && !st.at(&st.response) {
 		return unknown
 	}
 	switch string(first) {
@@ -220,7 +220,7 @@ func number(n uint64) property {
 }
 
 // siteProperty is what Envoy knows from its configuration, with the prefix xds or, as once, without.
-func (st *stream) siteProperty(name []byte, p *path) property {
+func (st *stream) siteProperty(name []byte, p *segments) property {
 	sh, site := st.sh, &st.f.site
 	switch string(name) {
 	case "route_name":

@@ -17,7 +17,7 @@ import (
 )
 
 // requestProperty is a request.*: as long as the guest may see the request's fields.
-func (st *stream) requestProperty(p *path) property {
+func (st *stream) requestProperty(p *segments) property {
 	sh, x := st.sh, st.x
 	f, _ := sh.fieldsOf(mapRequestHeaders)
 	if f.h == nil {
@@ -76,7 +76,7 @@ func protocolOf(version int) []byte {
 
 // elapsed is the time from a reading of the clock to the exchange's end, once that has come.
 func (st *stream) elapsed(from int64) property {
-	if !st.sh.final || from == 0 || st.x.Record.End == 0 {
+	if st.sh.final != st || from == 0 || st.x.Record.End == 0 {
 		return unknown
 	}
 	return nanos(st.x.Record.End - from)
@@ -85,7 +85,7 @@ func (st *stream) elapsed(from int64) property {
 // taken is the size of the request's body, and what comes to it: as far as the head says it, or all of it has come.
 func (st *stream) taken(more int64) property {
 	h := &st.request
-	if st.sh.final {
+	if st.sh.final == st {
 		return intOf(more + st.x.Record.BytesIn)
 	}
 	if n := h.sized(); n >= 0 {
@@ -98,7 +98,7 @@ func (st *stream) taken(more int64) property {
 }
 
 // responseProperty is a response.*: from the moment that the guest may see the answer's fields.
-func (st *stream) responseProperty(p *path) property {
+func (st *stream) responseProperty(p *segments) property {
 	sh, r, rec := st.sh, &st.x.Response, &st.x.Record
 	f, _ := sh.fieldsOf(mapResponseHeaders)
 	if f.h == nil || r.Status == 0 {
@@ -122,14 +122,14 @@ func (st *stream) responseProperty(p *path) property {
 		t, _ := sh.fieldsOf(mapResponseTrailers)
 		return t.property(p)
 	case "size":
-		if sh.final {
+		if sh.final == st {
 			return intOf(rec.BytesOut)
 		}
 		if n := st.response.sized(); n >= 0 && !wire.Bodiless(r.Status) {
 			return intOf(n)
 		}
 	case "total_size":
-		if _, size := f.measure(); sh.final {
+		if _, size := f.measure(); sh.final == st {
 			return intOf(rec.BytesOut + int64(size))
 		}
 	case "backend_latency":
@@ -205,7 +205,7 @@ func (st *stream) grpcStatus(f *fields) property {
 }
 
 // connectionProperty is a connection.*.
-func (st *stream) connectionProperty(p *path) property {
+func (st *stream) connectionProperty(p *segments) property {
 	sh, c := st.sh, &st.x.Client
 	s := c.TLS
 	switch name := p.next(); string(name) {
@@ -273,7 +273,7 @@ func appendPEM(dst, der []byte) []byte {
 }
 
 // endProperty is one end of the client's connection: source is the client as trusted proxies name it, and they name no port.
-func (st *stream) endProperty(p *path, source bool) property {
+func (st *stream) endProperty(p *segments, source bool) property {
 	c := &st.x.Client
 	at := c.Local
 	if source {
@@ -295,7 +295,7 @@ func (st *stream) endProperty(p *path, source bool) property {
 }
 
 // upstreamProperty is an upstream.*: once one has been asked.
-func (st *stream) upstreamProperty(p *path) property {
+func (st *stream) upstreamProperty(p *segments) property {
 	if !st.settled() || st.x.Record.Endpoint == "" {
 		return unknown
 	}
@@ -339,7 +339,7 @@ func cutEndpoint(name string) (hostPort, ip, port string) {
 }
 
 // identityProperty is weir's own: who asks, as a credential proved it.
-func (st *stream) identityProperty(p *path) property {
+func (st *stream) identityProperty(p *segments) property {
 	sh, id := st.sh, st.x.Identity
 	if id == nil {
 		return unknown
@@ -372,7 +372,7 @@ func (st *stream) identityProperty(p *path) property {
 }
 
 // dotted takes the rest of a path as one name with dots, in sh.scratch.
-func (sh *shard) dotted(p *path) string {
+func (sh *shard) dotted(p *segments) string {
 	b := sh.scratch[:0]
 	for !p.end() {
 		if len(b) > 0 {

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/wasm/abi"
@@ -72,7 +73,7 @@ func (sh *shard) list(texts []string) property {
 }
 
 // property is a field of a map by its name, or the whole map, with the values of one name joined by commas.
-func (f *fields) property(p *path) property {
+func (f *fields) property(p *segments) property {
 	if f.h == nil {
 		return unknown
 	}
@@ -82,6 +83,8 @@ func (f *fields) property(p *path) property {
 		p.b = nil // a name has no segments
 		return f.joint(sh.lower(name))
 	}
+	n := f.h.Len()
+	sh.in.Burn(time.Duration(2 * n * n)) // every name is compared with those before it
 	sh.scratch = f.joined(sh.scratch)
 	return textOf(sh.scratch)
 }
@@ -271,7 +274,7 @@ func listNode(list []any) node {
 }
 
 // property finds what a path leads to. A null, or nothing at all, is not there.
-func (n *node) property(p *path, kong bool) property {
+func (n *node) property(p *segments, kong bool) property {
 	for !p.end() {
 		if n = n.kids[string(p.next())]; n == nil {
 			return unknown

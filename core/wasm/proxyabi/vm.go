@@ -60,8 +60,8 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
-	version abi.Version // that the module is built for
-	journal *abi.Journal
+	version abi.Version  // that the module is built for
+	journal *abi.Journal // of what no plugin does
 	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
@@ -90,7 +90,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
@@ -109,7 +109,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	}
 	if err != nil {
 		_ = vm.Close()
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	for i := range vm.shards {
 		vm.shards[i].Load().serve()
@@ -119,8 +119,10 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	return vm, p, nil
 }
 
+func (vm *VM) refusal(err error) error { return abi.Refusal(err, vm.o.Start, vm.o.Memory) }
+
 func (vm *VM) plugin(o PluginOptions) (*Plugin, error) {
-	p := &Plugin{vm: vm, o: o}
+	p := &Plugin{vm: vm, o: o, journal: abi.NewJournal(vm.o.Log, o.Name)}
 	return p, nil
 }
 
@@ -134,7 +136,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 	with := append(slices.Clone(vm.plugins), p)
 	vm.mu.Unlock()
 	if err := vm.canary(with); err != nil {
-		return nil, oneLine(err)
+		return nil, vm.refusal(err)
 	}
 	vm.mu.Lock()
 	vm.plugins = append(vm.plugins, p)
@@ -148,7 +150,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 		sh.mu.Unlock()
 		if err != nil {
 			_ = p.Close()
-			return nil, oneLine(err)
+			return nil, vm.refusal(err)
 		}
 	}
 	return p, nil
@@ -220,8 +222,9 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	}
 	if err := sh.start(plugins); err != nil {
 		sh.end()
-		return nil, err
+		return nil, sh.because(err)
 	}
+	vm.sized(sh.size.Load())
 	vm.made.Add(1)
 	return sh, nil
 }
@@ -341,27 +344,28 @@ func (sh *shard) rootOf(p *Plugin) *root {
 // doneWait is how long a root context that has asked for time may take until it is deleted.
 const doneWait = time.Second
 
-// drop tells a plugin's root context that it ends, and deletes it.
+// drop tells a plugin's root context that it ends, and deletes it. One that has asked for time still has its ticks and what it
+// waits for: proxy_done ends that.
 func (sh *shard) drop(p *Plugin) {
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	r := sh.rootOf(p)
-	sh.mu.Unlock()
 	if r == nil {
 		return
 	}
-	r.stop()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
 	if sh.dead == nil && sh.fn.done != nil {
 		ok, err := sh.enter(&r.scope, sh.fn.done, sh.vm.o.CPU, uint64(r.id))
-		r.pending = err == nil && ok == 0
+		r.pending = err == nil && ok == 0 && !sh.canary // nothing comes to a canary
 	}
 	for until := time.Now().Add(doneWait); r.pending && sh.dead == nil && time.Now().Before(until); {
-		// It waits for calls of its own to be answered: proxy_done ends that.
 		sh.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		sh.mu.Lock()
 	}
+	r.quieten()
+	sh.mu.Unlock()
+	r.timer.running.Wait()
+	sh.mu.Lock()
 	if sh.dead == nil && sh.fn.delete != nil {
 		_, _ = sh.enter(&r.scope, sh.fn.delete, sh.vm.o.CPU, uint64(r.id))
 	}

@@ -29,8 +29,8 @@ var archives = map[string]bool{
 // maxEntries is the most files of an archive that are looked at.
 const maxEntries = 10_000
 
-// fromArchive takes plugin.wasm out of a layer.
-func fromArchive(b []byte, compressed bool) ([]byte, error) {
+// fromArchive takes plugin.wasm, of at most so many bytes, out of a layer.
+func fromArchive(b []byte, compressed bool, most int64) ([]byte, error) {
 	var r io.Reader = bytes.NewReader(b)
 	if compressed {
 		z, err := gzip.NewReader(r)
@@ -41,7 +41,7 @@ func fromArchive(b []byte, compressed bool) ([]byte, error) {
 		r = z
 	}
 	// What a little archive unpacks to has a bound, too.
-	left := &io.LimitedReader{R: r, N: MaxModule + 64<<20}
+	left := &io.LimitedReader{R: r, N: most + most/4}
 	t := tar.NewReader(left)
 	var others []string
 	for range maxEntries {
@@ -50,7 +50,7 @@ func fromArchive(b []byte, compressed bool) ([]byte, error) {
 		case errors.Is(err, io.EOF):
 			return nil, without(others)
 		case left.N <= 0:
-			return nil, fmt.Errorf("its layer is, unpacked, %w", errTooLarge)
+			return nil, fmt.Errorf("its layer is, unpacked, %w", tooLarge(most))
 		case err != nil:
 			return nil, fmt.Errorf("its layer: %w", err)
 		}
@@ -61,9 +61,9 @@ func fromArchive(b []byte, compressed bool) ([]byte, error) {
 			}
 			continue
 		}
-		code, err := readMost(t)
+		code, err := readMost(t, most)
 		if err != nil && left.N <= 0 {
-			err = errTooLarge
+			err = tooLarge(most)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("plugin.wasm in its layer: %w", err)

@@ -50,7 +50,7 @@ func (s *Store) download(u *url.URL, etag string) (a answer, err error) {
 	case res.StatusCode != http.StatusOK:
 		return a, fmt.Errorf("the server answers %s", res.Status)
 	}
-	a.code, err = readMost(res.Body)
+	a.code, err = readMost(res.Body, s.most)
 	if err == nil {
 		// Between our goodbye on a TLS connection and its end, a server that is told of it may end a body that is not all
 		// there as if it were: seen with net/http's.
@@ -63,16 +63,16 @@ func (s *Store) download(u *url.URL, etag string) (a answer, err error) {
 	return a, nil
 }
 
-// readMost reads a module.
-func readMost(r io.Reader) ([]byte, error) {
-	b, err := io.ReadAll(io.LimitReader(r, MaxModule+1))
-	if err == nil && len(b) > MaxModule {
-		err = errTooLarge
+// readMost reads a module of at most so many bytes.
+func readMost(r io.Reader, most int64) ([]byte, error) {
+	b, err := io.ReadAll(io.LimitReader(r, most+1))
+	if err == nil && int64(len(b)) > most {
+		err = tooLarge(most)
 	}
 	return b, err
 }
 
-var errTooLarge = fmt.Errorf("larger than %d MiB", MaxModule>>20)
+func tooLarge(most int64) error { return fmt.Errorf("larger than %d MiB", most>>20) }
 
 // plain takes what is said twice out of an error of the client: its method and address.
 func plain(err error) error {

@@ -44,14 +44,14 @@ func Read(path string) (code []byte, file string, err error) {
 	case !info.Mode().IsRegular():
 		return nil, path, fmt.Errorf("%s is not a file", path)
 	case info.Size() > MaxModule:
-		return nil, path, fmt.Errorf("%s is %w", path, errTooLarge)
+		return nil, path, fmt.Errorf("%s is %w", path, tooLarge(MaxModule))
 	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, path, fmt.Errorf("read module: %w", err)
 	}
 	defer f.Close()
-	if code, err = readMost(f); err != nil { // it may grow meanwhile
+	if code, err = readMost(f, MaxModule); err != nil { // it may grow meanwhile
 		return nil, path, fmt.Errorf("read module: %s: %w", path, err)
 	}
 	return code, path, nil

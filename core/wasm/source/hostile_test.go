@@ -52,7 +52,7 @@ func TestHostileRegistry(t *testing.T) {
 	hashed := func(d string) ocispec.Descriptor { x := good; x.Digest = digest.Digest(d); return x }
 	endless := func(w http.ResponseWriter, _ *http.Request) {
 		zeros := make([]byte, 1<<20)
-		for range 2 * MaxModule >> 20 {
+		for range 2 * s.most >> 20 {
 			if _, err := w.Write(zeros); err != nil {
 				return
 			}
@@ -94,16 +94,18 @@ func TestHostileRegistry(t *testing.T) {
 		_, _ = w.Write(code[:5])
 	}))
 	f("a longer layer", ":v1", "its layer: ", layered(good, endless))
-	f("a layer of 2^60 bytes", ":v1", "its layer is larger than 256 MiB", layered(sized(1<<60), endless))
+	f("a layer of 2^60 bytes", ":v1", "its layer is larger than 2 MiB", layered(sized(1<<60), endless))
 	f("a layer of less than no bytes", ":v1", "its layer: ", layered(sized(-1), endless))
 	f("a layer of no digest", ":v1", "its layer has a digest that is none", layered(hashed("../../../etc/passwd"), endless))
 	f("a layer of an unknown digest", ":v1", "its layer has a digest that is none", layered(hashed("md5:d41d8cd98f00b204e9800998ecf8427e"), endless))
-	f("a loop", ":v1", "more than 5 redirects", func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) })
+	f("a loop", ":v1", "more than 5 redirects", func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	})
 	f("a loop of layers", ":v1", "more than 5 redirects", layered(good, func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, r.URL.Path+"?"+r.URL.RawQuery+"x", 302)
+		http.Redirect(w, r, r.URL.Path+"?"+r.URL.RawQuery+"x", http.StatusFound)
 	}))
 	f("a redirect into the clear", ":v1", "redirected from https to http://", layered(good, func(w http.ResponseWriter, r *http.Request) {
-		http.Redirect(w, r, elsewhere.URL, 302)
+		http.Redirect(w, r, elsewhere.URL, http.StatusFound)
 	}))
 	f("a login in the clear", ":v1", "realm", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="`+elsewhere.URL+`/token",service="x"`)

@@ -27,7 +27,9 @@ func newStore(t *testing.T, change ...func(*Options)) (*Store, *coretest.Buffer)
 	for _, c := range change {
 		c(&o)
 	}
-	return New(o), log
+	s := New(o)
+	s.most = 2 << 20 // it is as large as one likes to send in a test
+	return s, log
 }
 
 func fails(t *testing.T, err error, want string) {

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -79,7 +80,7 @@ func (s *Store) Pull(ctx context.Context, address string, o PullOptions) (Pulled
 	}
 	ctx, cancel := s.context(ctx, pullTime)
 	defer cancel()
-	p := puller{repository: &remote.Repository{Reference: ref, PlainHTTP: o.PlainHTTP, MaxMetadataBytes: maxManifest}}
+	p := puller{most: s.most, repository: &remote.Repository{Reference: ref, PlainHTTP: o.PlainHTTP, MaxMetadataBytes: maxManifest}}
 	if p.repository.Client, err = s.registryClient(o, ref); err != nil {
 		return Pulled{}, err
 	}
@@ -207,15 +208,25 @@ func explain(err error, ref registry.Reference, o PullOptions) error {
 }
 
 func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
+	if !unicode.IsPrint(r) {
 		return ' '
 	}
 	return r
 }
 
+// shown is a word of a registry's, made fit for a terminal.
+func shown(s string) string {
+	const most = 100
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.Map(printable, strings.ToValidUTF8(s, ""))
+}
+
 // puller walks from a reference to a module.
 type puller struct {
 	repository *remote.Repository
+	most       int64           // bytes of a module
 	way        []digest.Digest // of what lead to the module: a manifest within an index, a layer
 	code       []byte
 	format     string
@@ -274,7 +285,7 @@ func (p *puller) blob(ctx context.Context, d digest.Digest) error {
 	}
 	compressed := bytes.HasPrefix(b, []byte("\x1f\x8b"))
 	if compressed || len(b) > 262 && string(b[257:262]) == "ustar" {
-		p.code, err = fromArchive(b, compressed)
+		p.code, err = fromArchive(b, compressed, p.most)
 		p.format = "a layer of a container image"
 		return err
 	}
@@ -283,8 +294,8 @@ func (p *puller) blob(ctx context.Context, d digest.Digest) error {
 }
 
 func (p *puller) fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, error) {
-	if desc.Size > MaxModule {
-		return nil, fmt.Errorf("its layer is %w", errTooLarge)
+	if desc.Size > p.most {
+		return nil, fmt.Errorf("its layer is %w", tooLarge(p.most))
 	}
 	if err := desc.Digest.Validate(); err != nil {
 		return nil, fmt.Errorf("its layer has a digest that is none: %w", err)
@@ -294,7 +305,7 @@ func (p *puller) fetch(ctx context.Context, desc ocispec.Descriptor) ([]byte, er
 		return nil, fmt.Errorf("its layer: %w", err)
 	}
 	defer rc.Close()
-	b, err := readAll(rc, desc, MaxModule)
+	b, err := readAll(rc, desc, p.most)
 	if err != nil {
 		return nil, fmt.Errorf("its layer: %w", err)
 	}
@@ -309,7 +320,7 @@ func (p *puller) manifest(ctx context.Context, b []byte, mediaType string, depth
 		Manifests []ocispec.Descriptor `json:"manifests"`
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return fmt.Errorf("its manifest is not JSON as it should be (%s)", mediaType)
+		return fmt.Errorf("its manifest is not JSON as it should be (%s)", shown(mediaType))
 	}
 	if len(m.Manifests) > 0 && len(m.Layers) == 0 {
 		if depth > 0 {
@@ -329,12 +340,12 @@ func (p *puller) manifest(ctx context.Context, b []byte, mediaType string, depth
 	}
 	switch {
 	case len(m.Layers) == 0:
-		return fmt.Errorf("its manifest lists no layers (%s)", mediaType)
+		return fmt.Errorf("its manifest lists no layers (%s)", shown(mediaType))
 	case len(wasm) > 1:
 		return fmt.Errorf("it has %d layers that are WebAssembly: which one is meant? Its digest in the address says so", len(wasm))
 	case len(wasm) == 1:
 		p.way = append(p.way, wasm[0].Digest)
-		p.format = "an OCI artifact (" + wasm[0].MediaType + ")"
+		p.format = "an OCI artifact (" + shown(wasm[0].MediaType) + ")"
 		var err error
 		p.code, err = p.fetch(ctx, wasm[0])
 		return err
@@ -351,7 +362,7 @@ func (p *puller) manifest(ctx context.Context, b []byte, mediaType string, depth
 	}
 	p.way = append(p.way, last.Digest)
 	p.format = "a container image"
-	p.code, err = fromArchive(archive, compressed)
+	p.code, err = fromArchive(archive, compressed, p.most)
 	return err
 }
 

@@ -135,6 +135,11 @@ func TestPull(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
+	p.image("painted", p.blob("application/vnd.wasm.\x1b[2J\u009b1m"+strings.Repeat("x", 200), module(7)))
+	if got := pull(t, s, base+":painted", 7); got.Format != "an OCI artifact (application/vnd.wasm. [2J 1m"+strings.Repeat("x", 71)+")" {
+		t.Errorf("%q", got.Format)
+	}
+
 	// By digests: of a manifest, of a layer that is the module, of one that holds it; and of an index for several machines.
 	fresh, _ := newStore(t)
 	if got := pull(t, fresh, base+"@"+docker.Digest.String(), 4); got.Address != base+"@"+docker.Digest.String() {
@@ -166,8 +171,8 @@ func TestPull(t *testing.T) {
 	p.image("bash", p.blob(typeTarGz, archive(t, true, file{"bin/bash", nil})))
 	p.image("notgzip", p.blob(typeTarGz, []byte("text that is not compressed")))
 	p.image("notwasm", p.blob(typeWasm, []byte("(module)")))
-	p.image("bomb", p.blob(typeTarGz, squeeze(t, append(archive(t, false, file{"plugin.wasm", make([]byte, MaxModule+1)}), 0))))
-	p.image("deepbomb", p.blob(typeTarGz, squeeze(t, archive(t, false, file{"x", make([]byte, MaxModule+65<<20)}, file{"plugin.wasm", module(1)}))))
+	p.image("bomb", p.blob(typeTarGz, squeeze(t, append(archive(t, false, file{"plugin.wasm", make([]byte, 2<<20+1)}), 0))))
+	p.image("deepbomb", p.blob(typeTarGz, squeeze(t, archive(t, false, file{"x", make([]byte, 3<<20)}, file{"plugin.wasm", module(1)}))))
 	p.tag("many", ocispec.MediaTypeImageIndex, ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{amd, docker}})
 	p.tag("nested", ocispec.MediaTypeImageIndex, ocispec.Index{Versioned: versioned, MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{index}})
 	bad(":gone", "the registry has no such artifact")
@@ -178,8 +183,8 @@ func TestPull(t *testing.T) {
 	bad(":bash", "its layer has no file plugin.wasm")
 	bad(":notgzip", "its layer: gzip: invalid header")
 	bad(":notwasm", "not a WebAssembly module: it is WebAssembly text (.wat): wat2wasm makes a module of it")
-	bad(":bomb", "plugin.wasm in its layer: larger than 256 MiB")
-	bad(":deepbomb", "its layer is, unpacked, larger than 256 MiB")
+	bad(":bomb", "plugin.wasm in its layer: larger than 2 MiB")
+	bad(":deepbomb", "its layer is, unpacked, larger than 2 MiB")
 	bad(":many", "it is an index of 2 images, none of them the one for WebAssembly")
 	bad(":nested", "it is an index of indexes")
 

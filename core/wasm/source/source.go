@@ -41,13 +41,14 @@ type Store struct {
 	o      Options
 	keep   *keep
 	opened time.Time
+	most   int64 // bytes of what comes over the network
 
 	mu sync.Mutex // one download at a time
 }
 
 // New makes a store. It makes no folder before there is something to put into it.
 func New(o Options) *Store {
-	s := &Store{o: o, keep: newKeep(), opened: time.Now()}
+	s := &Store{o: o, keep: newKeep(), opened: time.Now(), most: MaxModule}
 	if o.StateDir != "" {
 		s.keep.dir = filepath.Join(o.StateDir, "wasm", "modules")
 	}

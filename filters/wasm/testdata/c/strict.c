@@ -160,8 +160,10 @@ static void attempt(u32 f, const word *chosen) {
 	u32 status = call(f, a, x);
 	calls++;
 	u32 allowed = functions[f].statuses | (garbage ? ST(1) | ST(2) | ST(6) : 0);
-	// What there is no memory for cannot have gone well; a body, which is not there yet, the host need not look at.
-	if (garbage == NOWHERE && now == REQUEST_HEADERS && f != F_proxy_set_buffer_bytes) allowed &= ~OK;
+	// What there is no memory for cannot have gone well; but a body, which is not there yet, the host need not look at, nor where a
+	// result that is not wanted (0) would go.
+	int unseen = f == F_proxy_set_buffer_bytes || (f == F_proxy_call_foreign_function && (!a[4] || !a[5]));
+	if (garbage == NOWHERE && now == REQUEST_HEADERS && !unseen) allowed &= ~OK;
 	if (status > 31 || !(allowed & ST(status))) complain(f, a, status);
 	if (f == F_proxy_set_effective_context) proxy_set_effective_context(own);
 	if (f == F_proxy_set_tick_period_milliseconds) proxy_set_tick_period_milliseconds(20);
