@@ -274,11 +274,10 @@ func (st *stream) Release(x *exchange.Exchange) {
 	dead := sh.dead != nil
 	worn := !dead && (sh.worn || sh.in.Memory().Size() > vm.o.Memory/4*3)
 	st.reset()
-	if !dead && !sh.retired {
-		st.next = sh.free
-		sh.free = st
-	}
 	left := sh.streams.Add(-1)
+	if !dead && !sh.retired {
+		sh.keep(st, int(left))
+	}
 	retired := sh.retired || dead
 	vm.open.Add(-1)
 	if size := int64(sh.in.Memory().Size()); !dead && size != sh.size.Load() {
@@ -292,6 +291,19 @@ func (st *stream) Release(x *exchange.Exchange) {
 	if retired && left == 0 {
 		vm.ask()
 	}
+}
+
+// warmStreams is how many streams of a shard keep their buffers for the next exchange: after a crowd, the others would hold
+// what it needed for ever.
+const warmStreams = 256
+
+// keep puts a stream, reset, by for another exchange. others are open.
+func (sh *shard) keep(st *stream, others int) {
+	if others >= warmStreams {
+		st.shed()
+	}
+	st.next = sh.free
+	sh.free = st
 }
 
 // newStream makes one for the shard's own use, again and again.
