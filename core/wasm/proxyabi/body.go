@@ -203,7 +203,7 @@ func (h *half) act(act uint32, ends bool) error {
 	case act == actionContinue || h.resume:
 		h.pass()
 		return nil
-	case act == actionStopAll:
+	case act >= actionStopAll: // what is more than the last action is the last, as with Envoy
 		h.data, h.held, h.own = nil, false, h.own[:0] // the guest has taken it
 	default:
 		if err := h.hold(); err != nil {

@@ -74,6 +74,9 @@ func TestBodies(t *testing.T) {
 		{name: "pieces are taken", code: func(p *program) func(int32) []byte {
 			return func(k int32) []byte { return ends(num(0), num(3)) }
 		}, pieces: []string{"hel", "lo"}, length: -1, want: "", says: -1},
+		{name: "pieces are taken by an action beyond the last", code: func(p *program) func(int32) []byte {
+			return func(k int32) []byte { return ends(num(0), num(9)) }
+		}, pieces: []string{"hel", "lo"}, length: -1, want: "", says: -1},
 		{name: "too large", code: func(p *program) func(int32) []byte { return func(int32) []byte { return num(1) } },
 			pieces: []string{strings.Repeat("a", 1500), strings.Repeat("b", 600)}, length: -1, says: -1, err: fault.BodyTooLarge},
 		{name: "made too large", code: func(p *program) func(int32) []byte {
