@@ -2,6 +2,7 @@ package proxyabi
 
 import (
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -50,6 +51,16 @@ func (vm *VM) failed(kind int, err error) {
 		stack = trap.Stack
 	}
 	vm.last.Store(filter.NewFailure(time.Now(), errorKinds[kind], err, stack))
+}
+
+// tell writes into the log of every plugin what they have in common. It takes vm.mu.
+func (vm *VM) tell(what func(*abi.Journal)) {
+	vm.mu.Lock()
+	plugins := slices.Clone(vm.plugins)
+	vm.mu.Unlock()
+	for _, p := range plugins {
+		what(p.journal)
+	}
 }
 
 // kindOf sorts what ended a call.
