@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm/asm"
@@ -276,6 +277,36 @@ func TestNoBodies(t *testing.T) {
 	p.close(t)
 }
 
+// While a module is loaded, which may take long, filters can be listed and given up.
+func TestSlowLoad(t *testing.T) {
+	slow, entered := make(chan struct{}), make(chan struct{})
+	k := newKind(t, Options{Open: func(file string) ([]byte, error) {
+		if filepath.Base(file) == "slow.wasm" {
+			entered <- struct{}{}
+			<-slow
+		}
+		return guest(), nil
+	}})
+	first := build(k, spec(t, t.TempDir(), "f: {file: f.wasm}", "f"))
+	second := make(chan *plan)
+	go func() {
+		second <- build(k, spec(t, t.TempDir(), "f: {file: f.wasm}, s: {file: slow.wasm, config: x}", "f, s"))
+	}()
+	for range 2 { // it is read to be known, and to be loaded
+		<-entered
+		if n := len(k.Filters()); n != 1 {
+			t.Errorf("%d filters", n)
+		}
+		first.close(t) // twice does nothing
+		slow <- struct{}{}
+	}
+	p := <-second
+	if err := p.errs.Err(); err != nil || len(k.Filters()) != 2 {
+		t.Error(err)
+	}
+	p.close(t)
+}
+
 // Modules may come from elsewhere than files, and compiled ones are kept.
 func TestOpenAndCache(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "wasm")
@@ -307,6 +338,31 @@ func proxyGuest() []byte {
 	m.Export("proxy_abi_version_0_2_1", 0, m.Func(nil, nil, nil))
 	m.Export("proxy_on_context_create", 0, m.Func(asm.T(asm.I32, asm.I32), nil, nil))
 	return m.Bytes()
+}
+
+// Where others may write, nothing compiled is kept, nor taken from there; filters load all the same.
+func TestSharedCache(t *testing.T) {
+	cache := filepath.Join(t.TempDir(), "wasm")
+	if err := os.Mkdir(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(cache, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	log := &coretest.Buffer{}
+	k := newKind(t, Options{CacheDir: cache})
+	k.o.Log = zerolog.New(log)
+	p := build(k, spec(t, dir(t, map[string][]byte{"g.wasm": guest()}), "f: {file: g.wasm}", "f"))
+	if err := p.errs.Err(); err != nil || len(p.placed[0]) != 1 {
+		t.Error(err)
+	}
+	p.close(t)
+	if files, _ := filepath.Glob(filepath.Join(cache, "*", "*")); len(files) != 0 {
+		t.Error("kept:", files)
+	}
+	if !strings.Contains(log.String(), "others may write to it") {
+		t.Error(log)
+	}
 }
 
 // Every block of YAML in the README is a configuration that loads.

@@ -49,7 +49,7 @@ func closeStream(sh *shard, a []uint64) status {
 	if u32(a[0]) >= streamKinds {
 		return statusBadArgument
 	}
-	if st := sh.stream(); st != nil && !sh.final && u32(a[0]) <= streamResponse {
+	if st := sh.stream(); st != nil && sh.final != st && u32(a[0]) <= streamResponse {
 		st.closed = true
 		st.wake()
 	}
@@ -73,7 +73,7 @@ func sendLocalResponse(sh *shard, a []uint64) status {
 	}
 	st := sh.stream()
 	code := u32(a[0])
-	if st == nil || sh.final || st.reply.set || len(head) > maxReplyHead || len(body) > maxReplyBody {
+	if st == nil || sh.final == st || st.reply.set || len(head) > maxReplyHead || len(body) > maxReplyBody {
 		return statusOK
 	}
 	if code < 200 || code > 599 {

@@ -255,7 +255,7 @@ func (st *stream) Release(x *exchange.Exchange) {
 	vm := sh.vm
 	sh.mu.Lock()
 	if sh.dead == nil && st.root.id != 0 {
-		sh.final = true
+		sh.final = st
 		for _, fn := range [...]*wasm.Func{sh.fn.log, sh.fn.done, sh.fn.delete} { // the order that Envoy has
 			if fn == nil {
 				continue
@@ -265,7 +265,7 @@ func (st *stream) Release(x *exchange.Exchange) {
 				break
 			}
 		}
-		sh.final = false
+		sh.final = nil
 	}
 	sh.scopes.remove(st.id)
 	if st.trial {

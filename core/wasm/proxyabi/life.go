@@ -2,6 +2,7 @@ package proxyabi
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -43,7 +44,7 @@ func (vm *VM) seek(hint uint64) (sh *shard, again bool) {
 		if s.takes() {
 			return s, false
 		}
-		again = again || s.retired
+		again = again || vm.shards[(hint+i)%n].Load() != s
 		s.mu.Unlock()
 	}
 	if busy == nil {
@@ -131,6 +132,7 @@ func (vm *VM) retire(sh *shard) {
 			vm.place(i, vm.spare)
 			vm.spare, sh.retired = nil, true
 			vm.recycled.Add(1)
+			vm.ask() // for another spare; and no stream may be left whose end would have it swept
 			return
 		}
 	}
@@ -200,7 +202,7 @@ func (vm *VM) fallen() int {
 	return -1
 }
 
-// buildOne makes an instance and puts it where it is needed.
+// buildOne makes an instance and admits it.
 func (vm *VM) buildOne() error {
 	vm.mu.Lock()
 	plugins := append([]*Plugin(nil), vm.plugins...)
@@ -209,15 +211,15 @@ func (vm *VM) buildOne() error {
 	if err != nil {
 		return err
 	}
+	return vm.admit(sh)
+}
+
+// admit puts an instance where it is needed, with the plugins that there are by then.
+func (vm *VM) admit(sh *shard) error {
 	for {
 		vm.mu.Lock()
-		var missing *Plugin
-		for _, p := range vm.plugins {
-			if sh.rootOf(p) == nil {
-				missing = p
-			}
-		}
-		if missing == nil {
+		came, gone := sh.behind(vm.plugins)
+		if came == nil && gone == nil {
 			if i := vm.fallen(); i >= 0 {
 				vm.place(i, sh)
 			} else {
@@ -230,14 +232,34 @@ func (vm *VM) buildOne() error {
 			return nil
 		}
 		vm.mu.Unlock()
+		if gone != nil {
+			sh.drop(gone)
+			continue
+		}
 		sh.mu.Lock()
-		err := sh.configure(missing) // it came while the instance was built
+		err := sh.configure(came)
 		sh.mu.Unlock()
 		if err != nil {
 			sh.end()
 			return err
 		}
 	}
+}
+
+// behind gives a plugin that came while an instance was built and one that was closed; nil: there is none. Nobody else knows
+// the instance.
+func (sh *shard) behind(plugins []*Plugin) (came, gone *Plugin) {
+	for _, p := range plugins {
+		if sh.rootOf(p) == nil {
+			came = p
+		}
+	}
+	for _, r := range sh.roots {
+		if !slices.Contains(plugins, r.plugin) {
+			gone = r.plugin
+		}
+	}
+	return came, gone
 }
 
 // sweep closes retired shards whose last stream has ended.

@@ -30,10 +30,11 @@ type shard struct {
 	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
 	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
 	starting bool         // the call is proxy_on_vm_start
-	final    bool         // the call is one of a stream's last: its maps can be read, and no more
+	final    *stream      // whose last calls are made: its maps can be read, and no more
 	message  *message
 	out      errands
 	dead     error // why no call is made any more; nil: alive
+	launched bool  // proxy_on_vm_start has been called
 	placed   bool  // it is, or was, one that requests are given to
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream

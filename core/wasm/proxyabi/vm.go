@@ -248,12 +248,7 @@ func (sh *shard) start(plugins []*Plugin) (err error) {
 		err = sh.runMain()
 	}
 	for i := 0; i < len(plugins) && err == nil; i++ {
-		if i == 0 {
-			err = sh.launch(plugins[i])
-		}
-		if err == nil {
-			err = sh.configure(plugins[i])
-		}
+		err = sh.configure(plugins[i])
 	}
 	sh.placed = err == nil && !sh.canary
 	sh.size.Store(int64(in.Memory().Size()))
@@ -279,13 +274,13 @@ func (sh *shard) runMain() error {
 	return nil
 }
 
-// launch starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
-func (sh *shard) launch(p *Plugin) error {
-	r, err := sh.newRoot(p)
-	if err != nil || sh.fn.vmStart == nil {
-		return err
+// launch starts the VM in a shard, once, with the root context of the first plugin that comes: guests look that up in
+// proxy_on_vm_start.
+func (sh *shard) launch(r *root) error {
+	if sh.launched || sh.fn.vmStart == nil {
+		return nil
 	}
-	sh.starting = true
+	sh.launched, sh.starting = true, true
 	ok, err := sh.enter(&r.scope, sh.fn.vmStart, sh.vm.o.Start, uint64(r.id), uint64(len(sh.vm.o.Config)))
 	sh.starting = false
 	switch {
@@ -320,6 +315,9 @@ func (sh *shard) configure(p *Plugin) error {
 		if r, err = sh.newRoot(p); err != nil {
 			return err
 		}
+	}
+	if err := sh.launch(r); err != nil {
+		return err
 	}
 	if sh.fn.configure == nil {
 		return nil
