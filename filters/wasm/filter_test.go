@@ -330,6 +330,16 @@ func TestOpenAndCache(t *testing.T) {
 	}
 }
 
+// proxyGuest is a filter of Proxy-Wasm that takes whatever it is configured with.
+func proxyGuest() []byte {
+	m := &asm.Module{}
+	m.Memory(1, -1)
+	m.Export("memory", 2, 0)
+	m.Export("proxy_abi_version_0_2_1", 0, m.Func(nil, nil, nil))
+	m.Export("proxy_on_context_create", 0, m.Func(asm.T(asm.I32, asm.I32), nil, nil))
+	return m.Bytes()
+}
+
 // Where others may write, nothing compiled is kept, nor taken from there; filters load all the same.
 func TestSharedCache(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "wasm")
@@ -369,8 +379,10 @@ func TestReadme(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(d, "filters"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(d, "filters", "tagger.wasm"), guest(), 0o600); err != nil {
-		t.Fatal(err)
+	for name, code := range map[string][]byte{"tagger.wasm": guest(), "policy.wasm": proxyGuest()} {
+		if err := os.WriteFile(filepath.Join(d, "filters", name), code, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, b := range blocks {
 		s, err := config.Parse(filepath.Join(d, "weir.yaml"), []byte(b[1]), nil)

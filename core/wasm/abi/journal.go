@@ -32,19 +32,13 @@ func NewJournal(log zerolog.Logger, filter string) *Journal {
 // Log is the log itself, of what the host has to say; what guests cause asks Admit first.
 func (j *Journal) Log() *zerolog.Logger { return &j.log }
 
-// Stopped tells that the filter is not called for d, if that is news.
+// Stopped tells that the filter is not called for d.
 func (j *Journal) Stopped(d time.Duration) {
-	if d > 0 {
-		j.log.Error().Stringer("for", d).Msg("filter failed too often: it is not called for a while, then tried with one request")
-	}
+	j.log.Error().Stringer("for", d).Msg("filter failed too often: it is not called for a while, then tried with one request")
 }
 
-// Back tells that a filter that was stopped is called again, if it is.
-func (j *Journal) Back(is bool) {
-	if is {
-		j.log.Info().Msg("filter works again")
-	}
-}
+// Back tells that a filter that was stopped is called again.
+func (j *Journal) Back() { j.log.Info().Msg("filter works again") }
 
 // Drop counts a line that is not written.
 func (j *Journal) Drop() { j.lost.Add(1) }

@@ -203,7 +203,7 @@ func (f *Filter) acquire() (*guest, error) {
 		return nil, errBusy
 	}
 	f.failures.Note(abi.FailedStart, err)
-	f.journal.Stopped(f.breaker.Failed(trial))
+	f.punish(trial)
 	return nil, fault.Wrap(fault.GuestFailed, err)
 }
 
@@ -219,16 +219,29 @@ func (f *Filter) done(g *guest, err error) error {
 		g.reset()
 		f.stock.Put(g.in)
 		if trial {
-			f.journal.Back(f.breaker.Settled(true))
+			f.settled()
 		}
 		return nil
 	}
 	f.failures.Note(abi.FailureOf(err), err)
-	f.journal.Stopped(f.breaker.Failed(trial))
+	f.punish(trial)
 	f.report(err, id)
 	g.visit = visit{}
 	f.stock.Discard(g.in)
 	return err
+}
+
+// punish notes a failure, and settled a trial that went well; the log tells what changes by that.
+func (f *Filter) punish(trial bool) {
+	if d := f.breaker.Failed(trial); d > 0 {
+		f.journal.Stopped(d)
+	}
+}
+
+func (f *Filter) settled() {
+	if f.breaker.Settled(true) {
+		f.journal.Back()
+	}
 }
 
 // report logs a trap with the guest's stack.

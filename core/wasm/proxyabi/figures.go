@@ -1,6 +1,7 @@
 package proxyabi
 
 import (
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -20,6 +21,16 @@ type figures struct {
 
 	dropped atomic.Int64 // fields that guests have set and that are left out
 	told    atomic.Int64 // the second in which the log was last told of one
+}
+
+// tell writes into the log of every plugin what they have in common. It takes vm.mu.
+func (vm *VM) tell(what func(*abi.Journal)) {
+	vm.mu.Lock()
+	plugins := slices.Clone(vm.plugins)
+	vm.mu.Unlock()
+	for _, p := range plugins {
+		what(p.journal)
+	}
 }
 
 // instances counts those that requests are given to and the one to spare, and their memory in bytes.

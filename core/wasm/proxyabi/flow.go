@@ -269,7 +269,9 @@ func (st *stream) Release(x *exchange.Exchange) {
 	}
 	sh.scopes.remove(st.id)
 	if st.trial {
-		vm.journal.Back(vm.breaker.Settled(sh.dead == nil && !st.failed))
+		if vm.breaker.Settled(sh.dead == nil && !st.failed) {
+			vm.tell((*abi.Journal).Back)
+		}
 	}
 	dead := sh.dead != nil
 	worn := !dead && (sh.worn || sh.in.Memory().Size() > vm.o.Memory/4*3)

@@ -91,7 +91,9 @@ func (sh *shard) die(sc *scope, err error) {
 	if trial {
 		sc.stream.trial = false
 	}
-	vm.journal.Stopped(vm.breaker.Failed(trial))
+	if d := vm.breaker.Failed(trial); d > 0 {
+		vm.tell(func(j *abi.Journal) { j.Stopped(d) })
+	}
 	vm.replace(sh)
 }
 
