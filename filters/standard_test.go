@@ -3,11 +3,13 @@ package filters_test
 import (
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,10 +24,11 @@ import (
 	"github.com/weirproxy/weir/filters"
 )
 
-// tagFilter and denyFilter build the examples once for all tests: the modules' bytes.
+// tagFilter and its like build the examples once for all tests: the modules' bytes.
 var (
 	tagFilter  = sync.OnceValues(func() ([]byte, error) { return buildExample("01-tag-filter") })
 	denyFilter = sync.OnceValues(func() ([]byte, error) { return buildExample("02-deny-filter") })
+	askFilter  = sync.OnceValues(func() ([]byte, error) { return buildExample("03-ask-filter") })
 )
 
 func buildExample(name string) ([]byte, error) {
@@ -120,10 +123,10 @@ routes:
 // TestExamples serves every example with its own configuration, on another port, and holds each README to the files beside it.
 func TestExamples(t *testing.T) {
 	dirs, err := filepath.Glob("../examples/[0-9]*")
-	if err != nil || len(dirs) != 2 {
+	if err != nil || len(dirs) != 3 {
 		t.Fatalf("%v, %v", dirs, err)
 	}
-	build := map[string]func() ([]byte, error){"01-tag-filter": tagFilter, "02-deny-filter": denyFilter}
+	build := map[string]func() ([]byte, error){"01-tag-filter": tagFilter, "02-deny-filter": denyFilter, "03-ask-filter": askFilter}
 	for _, dir := range dirs {
 		name := filepath.Base(dir)
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +139,14 @@ func TestExamples(t *testing.T) {
 				t.Error("the README shows another configuration")
 			}
 			set := open(t, filters.Options{Open: func(string) ([]byte, error) { return code, nil }})
-			r := coretest.Start(t, strings.Replace(yaml, "127.0.0.1:8080", "127.0.0.1:0", 1), nil, coretest.Options{Kinds: set.Standard()})
+			asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path != "/" || r.Header.Get("Authorization") == "" {
+					w.WriteHeader(404)
+				}
+			}))
+			defer asked.Close()
+			yaml = strings.NewReplacer("127.0.0.1:8080", "127.0.0.1:0", "http://127.0.0.1:9000", asked.URL).Replace(yaml)
+			r := coretest.Start(t, yaml, nil, coretest.Options{Kinds: set.Standard()})
 			plain, h, body := r.Get("/")
 			switch name {
 			case "01-tag-filter":
@@ -148,6 +158,11 @@ func TestExamples(t *testing.T) {
 				named, _, hello := r.Get("/", "x-team", "blue")
 				if plain != 403 || body != "which team are you?\n" || named != 200 || hello != "hello\n" {
 					t.Errorf("%d %q, %d %q", plain, body, named, hello)
+				}
+			case "03-ask-filter":
+				may, _, hello := r.Get("/", "authorization", "me")
+				if plain != 403 || body != "you may not\n" || may != 200 || hello != "hello\n" {
+					t.Errorf("%d %q, %d %q", plain, body, may, hello)
 				}
 			}
 		})
@@ -267,34 +282,60 @@ routes:
 	}
 }
 
-// TestConformance runs the public kit of the ABI through weir. TRACE, which the kit sends too, never comes as far as a filter.
+// TestConformance runs the public kit of the ABI through weir, over both versions of HTTP. TRACE, which the kit sends too, never
+// comes as far as a filter.
 func TestConformance(t *testing.T) {
 	set := open(t, filters.Options{Open: func(string) ([]byte, error) { return tck.GuestWASM, nil }})
-	t.Run("kit", func(t *testing.T) {
-		r := coretest.Start(t, `
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			r := coretest.Start(t, `
 version: 1
 access_log: {output: "off"}
-listeners: [{address: "127.0.0.1:0"}]
+listeners: [{address: "127.0.0.1:0", h2c: true}]
 wasm: {kit: {file: kit.wasm}}
 upstreams: {api: {endpoints: ["http://${UPSTREAM}"]}}
 routes: [{match: {path: /*}, auth: none, wasm: [kit], upstream: api}]
 `, tck.BackendHandler(), coretest.Options{Kinds: set.Standard()})
-		t.Run("run", func(t *testing.T) { tck.Run(t, &http.Client{Transport: noTrace{t}}, r.URL) })
-	})
+			speaks := &http.Protocols{}
+			speaks.SetHTTP1(version == "HTTP/1.1")
+			speaks.SetUnencryptedHTTP2(version == "HTTP/2.0")
+			transport := &http.Transport{Protocols: speaks}
+			n := noTrace{t: t, next: transport, version: version}
+			t.Cleanup(func() { // the kit's tests run beside one another, after this one
+				transport.CloseIdleConnections()
+				if n.answers.Load() < 30 {
+					t.Errorf("the kit has had %d answers", n.answers.Load())
+				}
+			})
+			t.Run("kit", func(t *testing.T) { tck.Run(t, &http.Client{Transport: &n}, r.URL) })
+		})
+	}
 }
 
-type noTrace struct{ t *testing.T }
+// noTrace answers the kit's TRACE for weir, and sees to it that the others are of the version meant.
+type noTrace struct {
+	t       *testing.T
+	next    http.RoundTripper
+	version string
+	answers atomic.Int64
+}
 
-func (n noTrace) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := http.DefaultTransport.RoundTrip(r)
-	if err == nil && r.Method == "TRACE" {
+func (n *noTrace) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := n.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if n.answers.Add(1); answer.Proto != n.version {
+		n.t.Errorf("answered in %s", answer.Proto)
+	}
+	if r.Method == "TRACE" {
 		if answer.StatusCode != 405 {
 			n.t.Errorf("TRACE is answered with %d", answer.StatusCode)
 		}
 		answer.StatusCode = 200
 		answer.Header.Set("x-httpwasm-tck-handled", "1")
 	}
-	return answer, err
+	return answer, nil
 }
 
 // BenchmarkExample is one exchange with the example, stock Go with JSON configuration, called on both sides.

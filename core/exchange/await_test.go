@@ -12,11 +12,12 @@ import (
 type parked struct {
 	woken  chan struct{}
 	aborts atomic.Int64
+	reads  atomic.Int64
 }
 
 func newParked() *parked { return &parked{woken: make(chan struct{}, 1)} }
 
-func (p *parked) AbortRead() {}
+func (p *parked) AbortRead() { p.reads.Add(1) }
 func (p *parked) Abort() {
 	p.aborts.Add(1)
 	select {
@@ -105,4 +106,27 @@ func TestAwaitAllocatesNothing(t *testing.T) {
 		x.Await(p)
 		x.Forget(p)
 	})
+}
+
+// Who waits with the request's body is told that nobody wants it any more, once, and also if it comes late.
+func TestAwaitUnread(t *testing.T) {
+	x := Acquire()
+	early, late, next := newParked(), newParked(), newParked()
+	x.Await(early)
+	x.AbortClientRead()
+	x.Await(late)
+	for _, p := range []*parked{early, late} {
+		if p.reads.Load() != 1 || p.aborts.Load() != 0 {
+			t.Error(p.reads.Load(), p.aborts.Load())
+		}
+		x.Forget(p)
+	}
+	Release(x)
+	x = Acquire()
+	x.Await(next)
+	if next.reads.Load() != 0 {
+		t.Error("told of another exchange")
+	}
+	x.Forget(next)
+	Release(x)
 }

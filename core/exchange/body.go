@@ -195,6 +195,14 @@ func (b *Body) copyOut(p []byte) {
 // Fail makes err what is pulled from now on.
 func (b *Body) Fail(err error) { b.front, b.err = nil, err }
 
+// Failed gives why b is known to end before its time; nil if it is not.
+func (b *Body) Failed() error {
+	if b.err == io.EOF {
+		return nil
+	}
+	return b.err
+}
+
 // Reset makes b empty. It keeps a buffer that is not large.
 func (b *Body) Reset() { b.reset() }
 

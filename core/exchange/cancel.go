@@ -130,15 +130,19 @@ func (x *Exchange) Bind(leg Leg, c Link) {
 	x.mu.Unlock()
 }
 
-// Await makes l something else that Cancel ends: what a filter waits for. Its Abort must not block, and must not call x. If x
-// has been cancelled already it is called now. Forget is called for each Await, before x is released.
+// Await makes l something else that Cancel ends, with Abort, and AbortClientRead, with AbortRead: what a filter waits for.
+// Neither may block, or call x. If that has happened already it is called now. Forget is called for each Await, before x is
+// released.
 func (x *Exchange) Await(l Link) {
 	x.mu.Lock()
 	x.waits = append(x.waits, l)
-	cancelled := x.cause != nil
+	cancelled, unread := x.cause != nil, x.unread
 	x.mu.Unlock()
 	if cancelled {
 		l.Abort()
+	}
+	if unread {
+		l.AbortRead()
 	}
 }
 
@@ -156,10 +160,15 @@ func (x *Exchange) Forget(l Link) {
 	}
 }
 
-// AbortClientRead ends reading of the request's body; the answer can still be written.
+// AbortClientRead ends reading of the request's body, and what a filter that it passes waits for (Await); the answer can still be
+// written.
 func (x *Exchange) AbortClientRead() {
 	x.mu.Lock()
 	c := x.legs[ClientLeg]
+	x.unread = true
+	for _, l := range x.waits {
+		l.AbortRead()
+	}
 	x.mu.Unlock()
 	if c != nil {
 		c.AbortRead()

@@ -199,13 +199,14 @@ type Exchange struct {
 	back []byte // lent by pool; backs the views of Response
 	id   [36]byte
 
-	mu    sync.Mutex
-	gen   uint64
-	cause *fault.Fault
-	legs  [2]Link
-	waits []Link
-	begun bool // as Sent, for Cancel
-	leave func()
+	mu     sync.Mutex
+	gen    uint64
+	cause  *fault.Fault
+	legs   [2]Link
+	waits  []Link
+	begun  bool // as Sent, for Cancel
+	unread bool // nobody wants more of the request's body
+	leave  func()
 }
 
 var exchanges = sync.Pool{New: func() any {
@@ -235,7 +236,7 @@ func (x *Exchange) reset() {
 	pool.Release(x.back)
 	x.mu.Lock()
 	x.gen++
-	x.cause, x.legs, x.begun, x.leave = nil, [2]Link{}, false, nil
+	x.cause, x.legs, x.begun, x.unread, x.leave = nil, [2]Link{}, false, false, nil
 	clear(x.waits)
 	x.waits = x.waits[:0]
 	x.mu.Unlock()

@@ -12,7 +12,7 @@ import (
 // clusters and route configurations, WasmPlugins and EnvoyFilters. All documents are one configuration together. The error is
 // a *config.Problems.
 func Envoy(docs []config.Foreign) (*Result, error) {
-	e := &envoy{run: newRun(docs), routed: map[string]bool{}, routeConfigs: map[string]config.Foreign{}, extensions: map[string]config.Foreign{}}
+	e := &envoy{run: newRun(docs), routed: map[string]bool{}, upstreamUses: map[string][]use{}, routeConfigs: map[string]config.Foreign{}, extensions: map[string]config.Foreign{}}
 	for _, d := range docs {
 		e.document(d)
 	}
@@ -54,6 +54,7 @@ type envoy struct {
 	routed                         map[string]bool // route configurations that a listener uses
 	loose                          []config.Foreign
 	wasmPlugins                    []wasmPlugin
+	upstreamUses                   map[string][]use // of clusters, by name
 	toldTimeout                    bool
 }
 

@@ -176,7 +176,7 @@ func (e *envoy) upstreamTLS(o *object, u *upstream) (scheme string) {
 }
 
 func (e *envoy) balance(o *object, u *upstream) {
-	switch policy := o.text("lb_policy"); policy {
+	switch policy := o.enum("lb_policy"); policy {
 	case "", "ROUND_ROBIN", "CLUSTER_PROVIDED":
 	case "LEAST_REQUEST":
 		u.keys = append(u.keys, "balance: least_requests")
@@ -196,7 +196,7 @@ func (e *envoy) protocol(o *object, u *upstream) {
 		p := e.object(f.Value)
 		explicit := p.object("explicit_http_config")
 		h2 = h2 || explicit.has("http2_protocol_options")
-		p.lost("http_filters", "weir's filters stand on routes: slot: upstream is right before the upstream")
+		e.upstreamFilters(p, u)
 		p.ignore("@type", "common_http_protocol_options", "upstream_http_protocol_options")
 		if p.has("use_downstream_protocol_config") || p.has("auto_config") {
 			e.look(f.Pos, "cluster %s: its protocol follows that of clients or of the endpoint; weir's is protocol: http1 or h2", u.name)
@@ -205,6 +205,24 @@ func (e *envoy) protocol(o *object, u *upstream) {
 	}
 	if h2 {
 		u.keys = append(u.keys, "protocol: h2")
+	}
+}
+
+// upstreamFilters reads the filters of a cluster: they stand last on the routes that lead to it.
+func (e *envoy) upstreamFilters(o *object, u *upstream) {
+	for _, v := range o.list("http_filters") {
+		f := e.object(v)
+		if kind := filterKind(f.object("typed_config").text("@type"), f.text("name")); kind == "upstream_codec" {
+			continue
+		}
+		plugin, _ := e.httpFilter(f)
+		if plugin == nil {
+			continue
+		}
+		if w := e.filter(plugin); w != nil {
+			e.upstreamUses[u.name] = append(e.upstreamUses[u.name], use{f: w})
+			e.did(v.Pos(), "cluster %s: its filter %s stands on the routes that lead there", u.name, w.name)
+		}
 	}
 }
 
@@ -243,7 +261,7 @@ func (e *envoy) circuit(o *object, u *upstream) {
 	defer breakers.rest()
 	for _, v := range breakers.list("thresholds") {
 		t := e.object(v)
-		if p := t.text("priority"); p != "" && p != "DEFAULT" {
+		if p := t.enum("priority"); p != "" && p != "DEFAULT" {
 			e.lost(v.Pos(), "cluster %s: thresholds of priority %s", u.name, p)
 			continue
 		}

@@ -1,6 +1,7 @@
 package importer
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/weirproxy/weir/core/config"
@@ -11,6 +12,7 @@ func (e *envoy) listener(v config.Foreign) {
 	o := e.object(v)
 	name := o.text("name")
 	address, ok := e.address(o.object("address"))
+	name = cmp.Or(name, address)
 	o.ignore("@type", "per_connection_buffer_limit_bytes", "traffic_direction", "stat_prefix", "enable_reuse_port", "reuse_port", "listener_filters_timeout",
 		"tcp_backlog_size", "drain_type", "continue_on_listener_filters_timeout", "bind_to_port")
 	l := &listener{pos: v.Pos(), address: address}

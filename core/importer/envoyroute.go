@@ -99,7 +99,7 @@ func (e *envoy) virtualHost(o *object) []host {
 	if len(out) > 0 && out[len(out)-1].rank == rankAny {
 		out = out[len(out)-1:] // it takes them all
 	}
-	switch o.text("require_tls") {
+	switch o.enum("require_tls") {
 	case "", "NONE":
 	default:
 		e.lost(o.at("require_tls"), "virtual host %s: require_tls: weir serves the same routes on all listeners", name)
@@ -302,9 +302,16 @@ func (e *envoy) action(o *object, x *route) (why string) {
 	case r.has("cluster"):
 		name := r.text("cluster")
 		x.target, x.needs = "upstream: "+quote(name), []string{name}
+		x.uses = append(x.uses, e.upstreamUses[name]...)
 	case r.has("weighted_clusters"):
 		if why := e.split(r.object("weighted_clusters"), x); why != "" {
 			return why
+		}
+		for _, name := range x.needs {
+			if len(e.upstreamUses[name]) > 0 {
+				x.guarded = true
+				e.lost(r.at("weighted_clusters"), "route %s: filters of the cluster %s alone: weir's stand on routes", x.name, name)
+			}
 		}
 	default:
 		return "its upstream is chosen while a request is under way"
@@ -375,7 +382,7 @@ func (e *envoy) forward(r *object, x *route) {
 // redirect reads a RedirectAction: those that name the whole target.
 func (e *envoy) redirect(r *object, x *route) (why string) {
 	path, host := r.text("path_redirect"), r.text("host_redirect")
-	status, ok := map[string]int{"": 301, "MOVED_PERMANENTLY": 301, "FOUND": 302, "SEE_OTHER": 303, "TEMPORARY_REDIRECT": 307, "PERMANENT_REDIRECT": 308}[r.text("response_code")]
+	status, ok := map[string]int{"": 301, "MOVED_PERMANENTLY": 301, "FOUND": 302, "SEE_OTHER": 303, "TEMPORARY_REDIRECT": 307, "PERMANENT_REDIRECT": 308}[r.enum("response_code")]
 	scheme := r.text("scheme_redirect")
 	if r.boolean("https_redirect") {
 		scheme = "https"

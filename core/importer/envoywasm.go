@@ -136,7 +136,7 @@ func (e *envoy) plugin(o *object, entry string) *wasmFilter {
 }
 
 func (e *envoy) onError(o *object, f *wasmFilter) {
-	policy := o.text("failure_policy")
+	policy := o.enum("failure_policy")
 	if o.boolean("fail_open") {
 		policy = "FAIL_OPEN"
 	}
@@ -292,15 +292,9 @@ func (e *envoy) tags() {
 	}
 }
 
-// tagPattern makes a pattern of weir's: names are without Envoy's prefix, and the second group is always the value.
+// tagPattern makes a pattern of weir's: the second group is always the value. Names are looked through with Envoy's prefix.
 func tagPattern(s string) (pattern, why string) {
-	anchored := strings.HasPrefix(s, "^")
-	for _, prefix := range []string{`^wasmcustom\.`, `^wasmcustom.`, `^wasmcustom_`} {
-		if rest, ok := strings.CutPrefix(s, prefix); ok {
-			s, anchored = "^"+rest, false
-		}
-	}
-	if anchored && !strings.HasPrefix(s, "^(") {
+	if strings.HasPrefix(s, "^") && !strings.HasPrefix(s, "^wasmcustom") && !strings.HasPrefix(s, "^(") {
 		return "", "its pattern is about other metrics than those of filters"
 	}
 	re, err := syntax.Parse(s, syntax.Perl)

@@ -91,6 +91,9 @@ func (r *run) text(v config.Foreign) string {
 	return v.Text()
 }
 
+// enum gives a word that Envoy reads in any case.
+func (o *object) enum(name string) string { return strings.ToUpper(o.text(name)) }
+
 // texts gives a list of scalars.
 func (o *object) texts(name string) []string {
 	var out []string

@@ -63,7 +63,7 @@ func TestTagPattern(t *testing.T) {
 	f(`(_a=(.*?))_`, `(_a=(.*?))_`, "")
 	f(`_a=([a-z(]+)`, `_a=(([a-z(]+))`, "")
 	f(`\(x(?:y)(?P<v>z(?:w))`, `\(x(?:y)((?P<v>z(?:w)))`, "")
-	f(`^wasmcustom\.(a)`, `^((a))`, "")
+	f(`^wasmcustom\.(a)`, `^wasmcustom\.((a))`, "")
 	f(`^(a)`, `^((a))`, "")
 	f(`^cluster\.((.+?)\.)`, "", "other metrics")
 	f(`abc`, "", "no group")

@@ -247,3 +247,29 @@ func TestLayerOfAFilterThatFails(t *testing.T) {
 		wantNoFailure(t, r)
 	})
 }
+
+// TestFailureOfAnother: a filter that may fail buffers an answer that another one breaks. Nobody has been sent anything by then,
+// and so the client is told, whatever may be forgiven.
+func TestFailureOfAnother(t *testing.T) {
+	breaks := &slotted{response: func(x *exchange.Exchange, _ int, failed bool) (filter.Verdict, error) {
+		if failed {
+			return filter.Continue, nil
+		}
+		l := &layer{f: func([]byte) ([]byte, error) { return nil, fault.New(fault.GuestFailed, "trap") }}
+		x.Response.Body.Through(&l.under, l, x.Response.Body.Length)
+		return filter.Continue, nil
+	}}
+	buffers := &slotted{response: func(x *exchange.Exchange, _ int, _ bool) (filter.Verdict, error) {
+		_, _, err := x.Response.Body.Buffer(1<<10, make([]byte, 512))
+		return filter.Continue, err
+	}}
+	r := coretest.Start(t, logged, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "abc") }), coretest.Options{
+		Kinds: placedOn(map[string][]filter.Placed{"all": {{Name: "buffers", Filter: buffers, FailOpen: true}, {Name: "breaks", Filter: breaks}}}),
+	})
+	c := r.Client()
+	for range 2 { // the connection is good for another
+		c.Send(get)
+		answer, body := c.Answer("GET")
+		wantError(t, r, answer, body, fault.GuestFailed)
+	}
+}

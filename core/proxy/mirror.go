@@ -9,6 +9,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/plan"
 	"github.com/weirproxy/weir/core/pool"
+	"github.com/weirproxy/weir/core/upstream"
 )
 
 // maxMirrored is the largest body that is copied.
@@ -116,14 +117,21 @@ func shadow(p *plan.Plan, m *plan.Mirror, y *exchange.Exchange) {
 	}
 	call, err := m.Upstream.Send(y, host)
 	if err == nil {
-		if err = discard(&y.Response.Body); err != nil {
-			err = call.Explain(err)
-		}
-		call.Close(err)
+		err = finish(call, &y.Response.Body)
 	}
 	if err == nil {
 		outcome = plan.MirrorSent
 	}
+}
+
+// finish takes all of an answer and closes its call, also if that panics.
+func finish(call *upstream.Call, b *exchange.Body) (err error) {
+	err = errPanic
+	defer func() { call.Close(err) }()
+	if err = discard(b); err != nil {
+		err = call.Explain(err)
+	}
+	return err
 }
 
 func discard(b *exchange.Body) error {

@@ -41,6 +41,9 @@ func (w *walk) deliver() error {
 		}
 	}
 	body := &x.Response.Body
+	if err := body.Failed(); err != nil { // a filter that may fail has pulled it: there is still time to say so
+		return err
+	}
 	if x.Response.Local || body.Layered() {
 		x.Response.Declared = -1
 	}

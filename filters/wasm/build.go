@@ -14,8 +14,8 @@ import (
 // routes use it.
 func (k *Kind) Build(p filter.Place) ([]filter.Placed, error) {
 	s, r := p.Spec, p.Route
-	k.mu.Lock()
-	defer k.mu.Unlock()
+	k.building.Lock()
+	defer k.building.Unlock()
 	if k.pass.spec != s {
 		k.pass = pass{spec: s, filters: map[string]*source{}, failed: map[string]bool{}}
 	}

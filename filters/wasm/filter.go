@@ -33,9 +33,11 @@ type Kind struct {
 	o      Options
 	shared *proxyabi.Shared
 
-	mu      sync.Mutex
-	pass    pass
-	engine  *wasm.Engine // opened for the first module: a node without any need not measure its speed
+	building sync.Mutex // held while a plan's filters are made, which may take seconds; comes before mu
+	pass     pass
+	engine   *wasm.Engine // opened for the first module: a node without any need not measure its speed
+
+	mu      sync.Mutex // held for moments
 	entries map[key]*entry
 	vms     map[vmKey]*vm
 	closed  bool
@@ -98,6 +100,8 @@ func (k *Kind) AppendMetrics(dst []byte) []byte { return k.shared.AppendMetrics(
 
 // Close refuses further filters. Those in plans live until their plans close them; their number is the error.
 func (k *Kind) Close() error {
+	k.building.Lock()
+	defer k.building.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.closed = true
@@ -113,9 +117,10 @@ func (k *Kind) Close() error {
 
 var errClosed = errors.New("closed")
 
-// acquire finds a filter, or loads it, and puts it on a route. k.mu is held: one is loaded at a time, while traffic goes on.
+// acquire finds a filter, or loads it, and puts it on a route. k.building is held: one is loaded at a time, while traffic goes
+// on and other plans close.
 func (k *Kind) acquire(c *config.WasmFilter, text string, p *filter.Place) (*place, error) {
-	if k.closed {
+	if k.isClosed() {
 		return nil, errClosed
 	}
 	s := k.source(c)
@@ -123,26 +128,44 @@ func (k *Kind) acquire(c *config.WasmFilter, text string, p *filter.Place) (*pla
 		return nil, s.err
 	}
 	id := keyOf(c, text, s)
-	e := k.entries[id]
+	e := k.held(id, nil, c, p)
 	if e == nil {
 		f, err := k.load(c, id, s)
 		if err != nil {
 			return nil, err
 		}
-		e = &entry{k: k, key: id, made: f, routes: map[string]int{}}
+		e = k.held(id, f, c, p)
+	}
+	f, leave, err := e.made.at(&site{c: c, p: p})
+	if err != nil {
+		_ = e.drop(p.Route.Name)
+		return nil, err
+	}
+	return &place{watched: f, entry: e, route: p.Route.Name, leave: leave}, nil
+}
+
+func (k *Kind) isClosed() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.closed
+}
+
+// held gives the entry of a key with one more place; if there is none, one of made, or nil if that is nil.
+func (k *Kind) held(id key, made made, c *config.WasmFilter, p *filter.Place) *entry {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	e := k.entries[id]
+	if e == nil {
+		if made == nil {
+			return nil
+		}
+		e = &entry{k: k, key: id, made: made, routes: map[string]int{}}
 		k.entries[id] = e
 	}
 	e.refs++
 	e.routes[p.Route.Name]++
 	e.file, e.url, e.onError = c.File, modules.Redacted(c.URL), c.OnError
-	f, leave, err := e.made.at(&site{c: c, p: p})
-	if err != nil {
-		k.mu.Unlock()
-		_ = e.drop(p.Route.Name)
-		k.mu.Lock()
-		return nil, err
-	}
-	return &place{watched: f, entry: e, route: p.Route.Name, leave: leave}, nil
+	return e
 }
 
 // place is a filter at one place of one plan.

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm/asm"
@@ -243,10 +244,11 @@ func TestErrors(t *testing.T) {
 	}
 	f("file: none.wasm", "there is no file none.wasm")
 	f("file: .", "there are several modules in the folder "+d+" (big.wasm, empty.wasm, g.wasm, 1 more): name one of them")
-	f("file: no.wasm", "no.wasm: not a WebAssembly module: it does not begin with the magic number and version 1")
+	f("file: no.wasm", "no.wasm: not a WebAssembly module: it is text")
 	f("file: empty.wasm", "it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it exports no function")
 	f("file: g.wasm, sha256: "+hex.EncodeToString(pin[:]), "g.wasm is not the module that is pinned: its sha256 is "+hex.EncodeToString(sum[:])+", not "+hex.EncodeToString(pin[:]))
 	f("file: g.wasm, env: {A: {file: none}}", "read secret: open none: no such file or directory")
+	f("file: g.wasm, pause: 2s, tags: {a: '(b(c))'}", "it is an http-wasm filter, and these keys are for those of Proxy-Wasm: tags, pause; take them out")
 	f("file: big.wasm, memory: 64KiB", "load module f: read module: memory…")
 	if len(k.Filters()) != 0 {
 		t.Error("something is left")
@@ -275,6 +277,36 @@ func TestNoBodies(t *testing.T) {
 	p.close(t)
 }
 
+// While a module is loaded, which may take long, filters can be listed and given up.
+func TestSlowLoad(t *testing.T) {
+	slow, entered := make(chan struct{}), make(chan struct{})
+	k := newKind(t, Options{Open: func(file string) ([]byte, error) {
+		if filepath.Base(file) == "slow.wasm" {
+			entered <- struct{}{}
+			<-slow
+		}
+		return guest(), nil
+	}})
+	first := build(k, spec(t, t.TempDir(), "f: {file: f.wasm}", "f"))
+	second := make(chan *plan)
+	go func() {
+		second <- build(k, spec(t, t.TempDir(), "f: {file: f.wasm}, s: {file: slow.wasm, config: x}", "f, s"))
+	}()
+	for range 2 { // it is read to be known, and to be loaded
+		<-entered
+		if n := len(k.Filters()); n != 1 {
+			t.Errorf("%d filters", n)
+		}
+		first.close(t) // twice does nothing
+		slow <- struct{}{}
+	}
+	p := <-second
+	if err := p.errs.Err(); err != nil || len(k.Filters()) != 2 {
+		t.Error(err)
+	}
+	p.close(t)
+}
+
 // Modules may come from elsewhere than files, and compiled ones are kept.
 func TestOpenAndCache(t *testing.T) {
 	cache := filepath.Join(t.TempDir(), "wasm")
@@ -295,6 +327,31 @@ func TestOpenAndCache(t *testing.T) {
 	bad := New(Options{CacheDir: "/dev/null/x"})
 	if p := build(bad, spec(t, dir(t, map[string][]byte{"g.wasm": guest()}), "f: {file: g.wasm}", "f")); p.errs.Err() == nil {
 		t.Error("opened in no directory")
+	}
+}
+
+// Where others may write, nothing compiled is kept, nor taken from there; filters load all the same.
+func TestSharedCache(t *testing.T) {
+	cache := filepath.Join(t.TempDir(), "wasm")
+	if err := os.Mkdir(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(cache, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	log := &coretest.Buffer{}
+	k := newKind(t, Options{CacheDir: cache})
+	k.o.Log = zerolog.New(log)
+	p := build(k, spec(t, dir(t, map[string][]byte{"g.wasm": guest()}), "f: {file: g.wasm}", "f"))
+	if err := p.errs.Err(); err != nil || len(p.placed[0]) != 1 {
+		t.Error(err)
+	}
+	p.close(t)
+	if files, _ := filepath.Glob(filepath.Join(cache, "*", "*")); len(files) != 0 {
+		t.Error("kept:", files)
+	}
+	if !strings.Contains(log.String(), "others may write to it") {
+		t.Error(log)
 	}
 }
 

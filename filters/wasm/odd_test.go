@@ -76,7 +76,7 @@ func (o *odd) run(t *testing.T) {
 		h.hears("early")
 	case strings.Contains(o.flags, "PENDING"):
 		h.dropFilters()
-		h.hears("not yet", "deleted")
+		h.hears("not yet", "now", "deleted")
 	case strings.Contains(o.flags, "NEVER_DONE"):
 		h.dropFilters() // a node does not wait for ever
 		h.hears("not yet")

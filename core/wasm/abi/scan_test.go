@@ -140,7 +140,7 @@ func TestDetect(t *testing.T) {
 	}
 	f(module(nil, "proxy_abi_version_0_3_0", "handle_request"), `it is built for Proxy-Wasm "0.3.0", which weir does not know: 0.1.0, 0.2.0, 0.2.1 and 0.2.100 it does`)
 	const no = "it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): "
-	f(module([]string{"wasi_snapshot_preview1 fd_write"}, "_start"), no+"it is a WASI command, a program with a main function of its own")
+	f(module([]string{"wasi_snapshot_preview1 fd_write"}, "_start"), no+"it is a WASI command, a program with a main function of its own; filters are built as libraries (Go: -buildmode=c-shared, Rust: crate-type cdylib)")
 	f(module([]string{"wasi_unstable fd_write"}, "_initialize", "run"), no+`it is a WASI library (it exports "_initialize", "run")`)
 	f(module([]string{"gojs runtime.wasmExit"}, "run"), no+"it is a Go program for the browser (GOOS=js); GOOS=wasip1 and -buildmode=c-shared make filters")
 	f(module([]string{"wbg __wbindgen_throw"}, "run"), no+"it is built for JavaScript by wasm-bindgen")
@@ -153,7 +153,7 @@ func TestDetect(t *testing.T) {
 	const bad = "not a WebAssembly module: it "
 	f(nil, bad+"is empty")
 	f([]byte("\x00asm"), bad+"is cut off after 4 bytes")
-	f([]byte("\x00asm\x0d\x00\x01\x00\x00"), "not a WebAssembly module of the core kind: it is a component of the component model, which no proxy's filter ABI uses")
+	f([]byte("\x00asm\x0d\x00\x01\x00\x00"), "not a WebAssembly module of the core kind: it is a component of the component model, which no proxy's filter ABI uses; build a core module (Rust: wasm32-wasip1)")
 	f([]byte("\x00asm\x02\x00\x00\x00"), "not a WebAssembly module of version 1: its version is 2")
 	f([]byte("\x1f\x8b\x08"), bad+"is compressed by gzip: unpack it first")
 	f([]byte("PK\x03\x04"), bad+"is a zip archive: unpack it first")
@@ -162,7 +162,8 @@ func TestDetect(t *testing.T) {
 	f([]byte("<!DOCTYPE html>"), bad+"is HTML or XML: the page of an error, perhaps")
 	f([]byte("{}"), bad+"is JSON")
 	f([]byte("version https://git-lfs.github.com/spec/v1\n"), bad+"is a pointer of Git LFS: git lfs pull fetches the module")
-	f([]byte("some text"), bad+"does not begin with the magic number and version 1")
+	f([]byte("some text"), bad+"is text")
+	f([]byte("\x01\x02some"), bad+"does not begin with the magic number and version 1")
 	f([]byte(strings.Repeat("(;;)", 1000)), bad+"does not begin with the magic number and version 1")
 }
 

@@ -206,7 +206,7 @@ func (f *Filter) acquire() (*guest, error) {
 		return nil, errBusy
 	}
 	f.failed(errorStart, err)
-	f.breaker.Failed(trial)
+	f.journal.Stopped(f.breaker.Failed(trial))
 	return nil, fault.Wrap(fault.GuestFailed, err)
 }
 
@@ -222,12 +222,12 @@ func (f *Filter) done(g *guest, err error) error {
 		g.reset()
 		f.stock.Put(g.in)
 		if trial {
-			f.breaker.Settled(true)
+			f.journal.Back(f.breaker.Settled(true))
 		}
 		return nil
 	}
 	f.failed(kindOf(err), err)
-	f.breaker.Failed(trial)
+	f.journal.Stopped(f.breaker.Failed(trial))
 	f.report(err, id)
 	g.visit = visit{}
 	f.stock.Discard(g.in)

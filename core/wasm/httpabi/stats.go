@@ -52,6 +52,9 @@ func (f *Filter) Instances() float64 { return float64(f.stock.Stats().Live) }
 // Memory implements filter.Measured. It is a bound from above: as if all instances were as large as the largest has been.
 func (f *Filter) Memory() float64 { return f.Instances() * float64(f.memory.Load()) }
 
+// Stopped implements filter.Measured.
+func (f *Filter) Stopped() float64 { return f.breaker.Gauge() }
+
 // Status is all of filter.Status that the filter itself knows: where its module came from and where it is used does its
 // owner. Any goroutine may call.
 func (f *Filter) Status() filter.Status {

@@ -72,7 +72,4 @@ func TestStatusLinks(t *testing.T) {
 	if l := flt.Status().Links; l == nil || len(l.Stubbed) != 1 || l.Stubbed[0] != "env.launch" {
 		t.Errorf("%+v", l)
 	}
-	if l := both(t, pass, nothing).Status().Links; l != nil {
-		t.Errorf("%+v", l)
-	}
 }

@@ -112,7 +112,10 @@ func Inspect(ctx context.Context, code []byte, o Options) *Report {
 		o.Start = 2 * time.Second
 	}
 	sum := sha256.Sum256(code)
-	r := &Report{SHA256: hex.EncodeToString(sum[:]), Size: len(code)}
+	r := &Report{
+		SHA256: hex.EncodeToString(sum[:]), Size: len(code),
+		Parts: []Part{}, Imports: []Import{}, Asks: []Asks{}, Unserved: []Problem{}, // as JSON none is [], not null
+	}
 	out := abi.Scan(code)
 	built, err := abi.Detect(out)
 	if errors.Is(err, abi.ErrForm) {

@@ -189,12 +189,12 @@ func TestStart(t *testing.T) {
 			asm.Const32(4), asm.Const32(0), asm.Const32(4), asm.Call(log), asm.Drop, asm.Get(1), asm.Const32(4), asm.Op(0x46)))
 		return m.Bytes()
 	}()
-	const refused = "proxy_on_configure of filter answered false: the filter refuses its configuration\n"
+	const refused = "proxy_on_configure of filter answered false: the filter refuses its configuration; it logged: \"key?\"\n"
 	f(refuses, Options{Config: []byte("good")})
 	f(refuses, Options{Config: []byte("worse")}, "It logged, when it was tried:\n  key?\n\nIt will not load: "+refused)
 	f(refuses, Options{Config: []byte{}}, "It will not load: "+refused)
 	if r, text := look(t, refuses, Options{}); !r.Loads || r.Trial.Good ||
-		!strings.Contains(text, "It loads, but failed on trial: "+refused+"It was tried without a configuration: --settings gives one.\n") {
+		!strings.Contains(text, "It may load when it is configured, but failed without that: "+refused+"It was tried without a configuration: --settings gives one.\n") {
 		t.Error(text)
 	}
 	big := func() []byte {
@@ -230,7 +230,7 @@ It will not load: not a WebAssembly module: it is WebAssembly text (.wat): wat2w
   size        81 bytes: 1 function in 4 bytes of code, 0 bytes of data
   sha256      …
 
-It will not load: it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it is a WASI command, a program with a main function of its own
+It will not load: it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it is a WASI command, a program with a main function of its own; filters are built as libraries (Go: -buildmode=c-shared, Rust: crate-type cdylib)
 `)
 	var h asm.Module
 	h.Export("handle_request", 0, h.Func(nil, nil, nil))

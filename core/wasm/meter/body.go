@@ -9,6 +9,9 @@ const (
 	// stride is the most straight-line fuel one charge covers, so that a huge basic block cannot run far ahead of the
 	// clock.
 	stride = 8192
+	// quietMost is the most fuel of a function that is lowered without a look at what is left. It bounds what runs between
+	// two looks, some 16 µs, since neither a loop nor a call goes without one.
+	quietMost = 1 << 18
 	// entry is what a charge costs by itself; with it not even an empty loop is free.
 	entry = 12
 	// nesting caps open blocks in a function.
@@ -23,6 +26,7 @@ type charge struct {
 	at     int
 	amount int64
 	cond   int64 // fuel of conditional code taken in
+	quiet  bool  // lowers the fuel without a look at what is left: every way back here leads by a charge that looks
 }
 
 // frame is an open block of a body being looked at.
@@ -56,6 +60,8 @@ type scan struct {
 	segAt   int // start of the segment being summed
 	segCost int64
 	segNew  bool // the segment has a charge point of its own already
+	segHost bool // the segment may call the host, which may have burned much
+	quiet   int64
 	live    bool
 	height  int32
 	slots   frameSize
@@ -84,9 +90,11 @@ func scanBody(c *cursor, m *decoded, locals int, t funcType) (body, *Error) {
 		return body{}, c.err
 	}
 	b := sc.body
-	for range b.charges {
-		b.effort.block(0)
-		b.effort.block(0)
+	for i := range b.charges {
+		if !b.charges[i].quiet {
+			b.effort.block(0)
+			b.effort.block(0)
+		}
 	}
 	sort.SliceStable(b.charges, func(i, j int) bool { return b.charges[i].at < b.charges[j].at })
 	b.frame = sc.slots.bytes()
@@ -97,13 +105,13 @@ func scanBody(c *cursor, m *decoded, locals int, t funcType) (body, *Error) {
 func (sc *scan) point(at int) {
 	sc.body.charges = append(sc.body.charges, charge{at: at, amount: entry})
 	sc.cur = len(sc.body.charges) - 1
-	sc.segAt, sc.segCost, sc.segNew = at, 0, true
+	sc.segAt, sc.segCost, sc.segNew, sc.segHost = at, 0, true, false
 }
 
 // segment starts conditional code at offset at, governed by charge point from: the one that surely ran before it.
 func (sc *scan) segment(at, from int) {
 	sc.close()
-	sc.cur, sc.segAt, sc.segCost, sc.segNew, sc.live = from, at, 0, false, true
+	sc.cur, sc.segAt, sc.segCost, sc.segNew, sc.segHost, sc.live = from, at, 0, false, false, true
 }
 
 // close settles who pays for the segment that ends here.
@@ -119,9 +127,12 @@ func (sc *scan) close() {
 		p.amount += sc.segCost
 		p.cond += sc.segCost
 	default:
-		cost := sc.segCost
+		cost, host := sc.segCost, sc.segHost
 		sc.point(sc.segAt)
 		sc.body.charges[sc.cur].amount += cost
+		if sc.quiet += cost; sc.quiet <= quietMost && !host {
+			sc.body.charges[sc.cur].quiet = true
+		}
 	}
 	sc.segCost = 0
 }
@@ -180,6 +191,9 @@ func (sc *scan) plain(in *instr) {
 		sc.body.calls = true
 		if in.op == opCall {
 			sc.body.edits = append(sc.body.edits, *in)
+		}
+		if in.op == opCallInd || int(in.x) < len(sc.s.m.importTypes) {
+			sc.segHost = true
 		}
 		sc.slots.call(sc.height - in.pop)
 	case opLocalSet, opLocalTee:

@@ -31,8 +31,12 @@ func (f *function) emit(start, end int) {
 		if len(charges) > 0 && (len(edits) == 0 || charges[0].at <= edits[0].at) {
 			out.b = append(out.b, w.m.b[pos:charges[0].at]...)
 			pos = charges[0].at
-			f.lower(charges[0].amount)
-			f.callBelowZero()
+			if charges[0].quiet {
+				out.gget(w.fuel()).i64(charges[0].amount).op(opI64Sub).gset(w.fuel())
+			} else {
+				f.lower(charges[0].amount)
+				f.callBelowZero()
+			}
 			charges = charges[1:]
 			continue
 		}

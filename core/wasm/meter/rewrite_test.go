@@ -1,6 +1,7 @@
 package meter_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -85,7 +86,7 @@ func TestRefused(t *testing.T) {
 			}
 			return m.Bytes()
 		}(), meter.Options{}, "5 tables, at most 4"},
-		{"memory too large", func() []byte { var m asm.Module; m.Memory(2000, -1); return m.Bytes() }(), meter.Options{}, "memory starts with 2000 pages, at most 1024"},
+		{"memory too large", func() []byte { var m asm.Module; m.Memory(2000, -1); return m.Bytes() }(), meter.Options{}, "memory starts with 2000 pages of 64 KiB, at most 1024"},
 		{"memory over 4 GiB", func() []byte { var m asm.Module; m.Memory(1, 65537); return m.Bytes() }(), meter.Options{}, "over 65536"},
 		{"limits", section(5, 1, 1, 5, 2), meter.Options{}, "below minimum"},
 		{"locals", func() []byte {
@@ -322,6 +323,53 @@ func TestChargesFollowThePathTaken(t *testing.T) {
 	}
 	if n := used() / turns; n < per*4/5 || n > per+600 {
 		t.Errorf("%d fuel a turn of %d instructions", n, per)
+	}
+}
+
+// TestLooks counts how often code that is out of fuel asks the host: branches of a function lower the fuel without a look
+// until so much may have run between two, and those that call the host never do.
+func TestLooks(t *testing.T) {
+	var m asm.Module
+	host := m.Import("env", "host", nil, nil)
+	const branches, each = 3000, 300
+	branch := func(code []byte) []byte {
+		work := bytes.Repeat(asm.Cat(asm.Get(0), asm.Set(0)), each/2)
+		return bytes.Repeat(asm.Cat(asm.Get(0), asm.If(asm.None, code, work)), branches)
+	}
+	m.Export("plain", 0, m.Func(asm.T(asm.I32), nil, nil, branch(nil)))
+	m.Export("host", 0, m.Func(asm.T(asm.I32), nil, nil, branch(asm.Call(host))))
+	out, info, err := meter.Rewrite(m.Bytes(), meter.Options{Body: 4 << 20, Effort: 1 << 24})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := context.Background()
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	defer r.Close(ctx)
+	looks := 0
+	_, err = r.NewHostModuleBuilder(meter.ImportModule).NewFunctionBuilder().WithFunc(func() { looks++ }).Export(meter.ImportName).Instantiate(ctx)
+	if err == nil {
+		_, err = r.NewHostModuleBuilder("env").NewFunctionBuilder().WithFunc(func() {}).Export("host").Instantiate(ctx)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	mod, err := r.Instantiate(ctx, out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fuel := mod.ExportedGlobal(info.Fuel).(api.MutableGlobal)
+	for name, want := range map[string][2]int{"plain": {branches - 1<<18/each - 20, branches - 1<<18/each + 50}, "host": {branches - 2, branches + 100}} {
+		looks = 0
+		fuel.Set(^uint64(0))
+		if _, err := mod.ExportedFunction(name).Call(ctx, 1); err != nil {
+			t.Fatal(err)
+		}
+		if looks < want[0] || looks > want[1] {
+			t.Errorf("%s: %d looks, want %v", name, looks, want)
+		}
+		if burned := -int64(fuel.Get()); burned < branches*each {
+			t.Errorf("%s: %d fuel for %d", name, burned, branches*each)
+		}
 	}
 }
 

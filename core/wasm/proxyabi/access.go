@@ -44,7 +44,7 @@ func (sh *shard) fieldsOf(kind uint32) (f fields, ok bool) {
 		return f, true
 	}
 	request, response := st.at(&st.request), st.at(&st.response)
-	there := response || sh.final
+	there := response || sh.final == st
 	switch kind {
 	case mapRequestHeaders:
 		there = there || request
@@ -56,7 +56,7 @@ func (sh *shard) fieldsOf(kind uint32) (f fields, ok bool) {
 		f.open = response && st.response.open
 	case mapResponseTrailers:
 		f.open = response && st.response.tail
-		there = f.open || sh.final
+		there = f.open || sh.final == st
 	}
 	if there {
 		open := f.open
@@ -93,5 +93,5 @@ func (st *stream) at(h *half) bool { return st.sh.entered == h || h.parked }
 // settled reports whether the call under way may touch what belongs to who serves the exchange: the answer, and the record. A
 // body on its way up is pulled by somebody else.
 func (st *stream) settled() bool {
-	return st.sh.final || st.at(&st.response) || st.at(&st.request) && !st.x.Uploading.Load()
+	return st.sh.final == st || st.at(&st.response) || st.at(&st.request) && !st.x.Uploading.Load()
 }

@@ -53,6 +53,7 @@ func (h *half) insert(b *exchange.Body, holds bool) error {
 	buf := pool.Acquire(pool.Medium)
 	defer pool.Release(buf)
 	if err := h.step(buf); err != nil {
+		b.Fail(err) // also for who goes on without the filter
 		return err
 	}
 	same := h.came == int64(len(h.out))
@@ -252,7 +253,7 @@ func (h *half) pass() {
 // hold keeps data until the guest is asked again.
 func (h *half) hold() error {
 	if !within(h.own, h.data) {
-		h.own = append(h.own[:0], h.data...)
+		h.own = append(h.spare(), h.data...)
 	}
 	h.data, h.held = h.own, true
 	if len(h.own) <= h.st.sh.vm.o.BodyLimit {
@@ -263,6 +264,14 @@ func (h *half) hold() error {
 		return errResponseLimit
 	}
 	return errRequestLimit
+}
+
+// spare is room for data: that of own, unless it holds what was let go and waits for the body's end.
+func (h *half) spare() []byte {
+	if len(h.out) > 0 && within(h.own, h.out) {
+		return nil
+	}
+	return h.own[:0]
 }
 
 // fail is what becomes of a body whose guest can't see it any more: it ends with err; or, where the filter may be skipped, all

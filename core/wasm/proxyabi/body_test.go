@@ -6,9 +6,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/netio"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -259,5 +261,94 @@ func letGo(f *Filter, _ *exchange.Exchange) {
 				return
 			}
 		}
+	}
+}
+
+// What has been let go of a body waits for its end, and is not touched by what the guest does with the end.
+func TestBodyThatWaitsForItsEnd(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		length int64
+		extra  []byte
+	}{{"sized", 5, nil}, {"not sized", -1, nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProgram()
+			// At the end, whatever is left of the body: a tail.
+			p.on("proxy_on_request_body", asm.Get(2), asm.If(asm.None,
+				p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(1<<20), num(0), p.text("-tail"))), num(0))
+			_, pl := open(t, p, Options{}, PluginOptions{})
+			f := at(t, pl, Site{})
+			x := ask(t, c.length, "he", "llo")
+			request(t, f, x, filter.Continue)
+			got, err := pull(&x.Request.Body)
+			if want := "hello-tail"; c.length < 0 && (got != want || err != nil) || c.length >= 0 && err == nil && got != want {
+				t.Errorf("%q, %v", got, err)
+			}
+			if got != "hello-tail" && (err == nil || len(got) > 5 || got != "hello"[:len(got)]) {
+				t.Errorf("%q, %v", got, err)
+			}
+			exchange.Release(x)
+			x = ask(t, c.length, "hello")
+			request(t, f, x, filter.Continue)
+			if got, err := pull(&x.Request.Body); got != "hello-tail" || err != nil {
+				t.Errorf("in one piece: %q, %v", got, err)
+			}
+			exchange.Release(x)
+		})
+	}
+}
+
+// A guest that changes the last of a body, and adds to it again with the trailer section.
+func TestBodyChangedWithTrailers(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_body", p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(0), num(0), p.text("pre-")), num(0))
+	p.on("proxy_on_request_trailers", p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(1<<20), num(0), p.text("-post")), num(0))
+	_, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	x := exchange.Acquire()
+	defer exchange.Release(x)
+	x.Request.Method, x.Request.Target, x.Request.Path, x.Request.Version = []byte("POST"), []byte("/a"), []byte("/a"), exchange.HTTP11
+	x.Request.Body.Init(-1, &chunks{list: []string{"hello"}, last: func() {
+		if x.Request.Trailer.Len() == 0 {
+			x.Request.Trailer.AddString("x-sum", []byte("1"))
+		}
+	}})
+	request(t, f, x, filter.Continue)
+	if got, err := pull(&x.Request.Body); got != "pre-hello-post" && got != "pre-hello" || err != nil {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
+// A request's body that the guest holds back is waited for by nobody once its call is over: who sends it wakes, and does not
+// have the exchange wait for pause to pass.
+func TestHeldBodyIsGivenUp(t *testing.T) {
+	p := newProgram()
+	onBody(p, func(int32) []byte { return ends(num(1), num(1)) })
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{FailOpen: true})
+	for _, early := range []bool{true, false} {
+		x := ask(t, -1, "a", "b")
+		request(t, f, x, filter.Continue)
+		if early {
+			x.AbortClientRead()
+		}
+		sent := make(chan error)
+		go func() {
+			_, err := pull(&x.Request.Body)
+			sent <- err
+		}()
+		if !early {
+			coretest.Eventually(t, "the body to be held", func() bool { return vm.paused.Load() == 1 })
+			x.AbortClientRead()
+		}
+		if err := <-sent; err != netio.ErrAborted {
+			t.Error(err)
+		}
+		answer(x, 0) // of the upstream, which did not wait for the body
+		response(t, f, x, filter.Continue)
+		exchange.Release(x)
+	}
+	if s := pl.Status(); len(s.Failures) != 0 {
+		t.Errorf("%+v", s.Failures)
 	}
 }

@@ -97,7 +97,7 @@ func setBufferBytes(sh *shard, a []uint64) status {
 		panic(errTooLong)
 	}
 	if !within(h.own, data) {
-		h.own = append(h.own[:0], data...)
+		h.own = append(h.spare(), data...)
 	} else {
 		h.own = data
 	}

@@ -46,5 +46,5 @@ func (r *root) complain(text string, name []byte) {
 	if last != 0 && now-last < int64(complainEvery) || !told.CompareAndSwap(last, now) {
 		return
 	}
-	r.sh.vm.journal.Log().Warn().Bytes("upstream", name[:min(len(name), 100)]).Str("plugin", r.plugin.o.Name).Msg(text)
+	r.plugin.journal.Log().Warn().Bytes("upstream", name[:min(len(name), 100)]).Msg(text)
 }

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-	"go.uber.org/goleak"
 
 	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
@@ -116,7 +115,6 @@ func newCaller(t testing.TB, change ...func(*Options, *PluginOptions)) *caller {
 
 func newCallerOf(t testing.TB, p *program, change ...func(*Options, *PluginOptions)) *caller {
 	t.Helper()
-	t.Cleanup(func() { goleak.VerifyNone(t) })
 	c := &caller{t: t, log: &coretest.Buffer{}, fns: map[string]*wasm.Func{}}
 	o := Options{Name: "caller", CPU: 2 * time.Second, Log: zerolog.New(c.log)}
 	po := PluginOptions{Calls: []string{"a", "b", "gone"}}

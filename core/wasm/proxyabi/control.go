@@ -41,7 +41,7 @@ func (sh *shard) proceed(kind uint32) status {
 func (h *half) resumes() {
 	if h.parked || h.st.sh.entered == h {
 		h.resume = true
-		h.rouse()
+		h.st.wake()
 	}
 }
 
@@ -49,9 +49,9 @@ func closeStream(sh *shard, a []uint64) status {
 	if u32(a[0]) >= streamKinds {
 		return statusBadArgument
 	}
-	if st := sh.stream(); st != nil && !sh.final && u32(a[0]) <= streamResponse {
+	if st := sh.stream(); st != nil && sh.final != st && u32(a[0]) <= streamResponse {
 		st.closed = true
-		st.Abort()
+		st.wake()
 	}
 	return statusOK
 }
@@ -73,7 +73,7 @@ func sendLocalResponse(sh *shard, a []uint64) status {
 	}
 	st := sh.stream()
 	code := u32(a[0])
-	if st == nil || sh.final || st.reply.set || len(head) > maxReplyHead || len(body) > maxReplyBody {
+	if st == nil || sh.final == st || st.reply.set || len(head) > maxReplyHead || len(body) > maxReplyBody {
 		return statusOK
 	}
 	if code < 200 || code > 599 {
@@ -81,10 +81,27 @@ func sendLocalResponse(sh *shard, a []uint64) status {
 	}
 	if st.request.served() || st.response.served() {
 		st.reply.keep(code, details[:min(len(details), maxDetails)], body, head, int32(u32(a[7])))
-		st.Abort()
+		st.wake()
 	}
 	return statusOK
 }
 
 // served reports whether the goroutine of the half makes the call under way or sleeps: it will see what is left for it.
 func (h *half) served() bool { return h.st.at(h) }
+
+// wake has whoever sleeps for the stream look again, once the guest call under way has returned: a guest may let thousands go,
+// and their waking is no work of its own.
+func (st *stream) wake() {
+	if st.request.parked || st.response.parked {
+		st.sh.wakes = append(st.sh.wakes, st)
+	}
+}
+
+// rouse does what wake has put off. sh.mu is held.
+func (sh *shard) rouse() {
+	for i, st := range sh.wakes {
+		st.Abort()
+		sh.wakes[i] = nil
+	}
+	sh.wakes = sh.wakes[:0]
+}

@@ -207,7 +207,7 @@ func (sh *shard) refuse(name, why string) {
 	if last == second || !sh.vm.told.CompareAndSwap(last, second) {
 		return
 	}
-	if j := sh.vm.journal; j.Enabled(zerolog.WarnLevel) && j.Admit() {
+	if j := sh.journal(); j.Enabled(zerolog.WarnLevel) && j.Admit() {
 		e := j.Log().Warn().Str("field", name[:min(len(name), 64)]).Str("reason", why)
 		if st := sh.stream(); st != nil {
 			e = e.Bytes("request_id", st.x.RequestID)

@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/metric"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // figures count what becomes of a VM's calls.
@@ -93,6 +94,9 @@ func (f *Filter) Instances() float64 { n, _ := f.p.vm.instances(); return float6
 // Memory implements filter.Measured, as Instances does.
 func (f *Filter) Memory() float64 { _, b := f.p.vm.instances(); return float64(b) }
 
+// Stopped implements filter.Measured, as Instances does.
+func (f *Filter) Stopped() float64 { return f.p.vm.breaker.Gauge() }
+
 // PhaseNames implements filter.Timed.
 func (f *Filter) PhaseNames() []string { return f.p.phases.PhaseNames() }
 
@@ -115,7 +119,7 @@ func (p *Plugin) Status() filter.Status {
 		Memory:   filter.Memory{Now: bytes, High: vm.memory.Load(), Cap: int64(vm.o.Memory)},
 		Budget:   filter.Budget{Call: vm.o.CPU, Stream: vm.o.CPUTotal, Start: vm.o.Start},
 		Phases:   p.phases.Snapshot(),
-		Failures: map[string]int64{}, Dropped: vm.journal.Lost(), Last: vm.last.Load(),
+		Failures: map[string]int64{}, Dropped: p.journal.Lost() + vm.journal.Lost(), Last: vm.last.Load(),
 	}
 	for i, kind := range errorKinds {
 		if n := vm.errors[i].Load(); n > 0 {
@@ -132,7 +136,7 @@ func (p *Plugin) Status() filter.Status {
 	if s.State != filter.StateServing && s.Last != nil {
 		s.Reason = s.Last.Error
 	}
-	s.Links = linksOf(vm.module.Links())
+	s.Links = abi.Links(vm.module.Links())
 	return s
 }
 
@@ -140,21 +144,4 @@ func (vm *VM) plugged() int {
 	vm.mu.Lock()
 	defer vm.mu.Unlock()
 	return len(vm.plugins)
-}
-
-// linksOf lists what is not there as the guest asks for it; nil if all is.
-func linksOf(all []wasm.Link) *filter.Links {
-	l := &filter.Links{}
-	for _, i := range all {
-		switch i.How {
-		case wasm.Stubbed:
-			l.Stubbed = append(l.Stubbed, i.Module+"."+i.Name)
-		case wasm.Adapted:
-			l.Adapted = append(l.Adapted, i.Module+"."+i.Name)
-		}
-	}
-	if len(l.Stubbed)+len(l.Adapted) == 0 {
-		return nil
-	}
-	return l
 }

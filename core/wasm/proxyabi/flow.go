@@ -164,7 +164,7 @@ func (st *stream) call(h *half, fn *wasm.Func, args ...uint64) (uint32, error) {
 	if err != nil {
 		err = fault.Wrap(fault.GuestFailed, err)
 		st.over = err
-		sh.vm.report(err, st.x.RequestID)
+		report(st.root.plugin.journal, err, st.x.RequestID)
 		return 0, err
 	}
 	return act, st.said()
@@ -254,18 +254,18 @@ func (st *stream) Release(x *exchange.Exchange) {
 	vm := sh.vm
 	sh.mu.Lock()
 	if sh.dead == nil && st.root.id != 0 {
-		sh.final = true
+		sh.final = st
 		for _, fn := range sh.fn.ends {
 			if _, err := sh.enter(&st.scope, fn, vm.o.CPU, uint64(st.id)); err != nil {
-				vm.report(err, x.RequestID)
+				report(st.root.plugin.journal, err, x.RequestID)
 				break
 			}
 		}
-		sh.final = false
+		sh.final = nil
 	}
 	sh.scopes.remove(st.id)
 	if st.trial {
-		vm.breaker.Settled(sh.dead == nil && !st.failed)
+		vm.journal.Back(vm.breaker.Settled(sh.dead == nil && !st.failed))
 	}
 	dead := sh.dead != nil
 	worn := !dead && (sh.worn || sh.in.Memory().Size() > vm.o.Memory/4*3)

@@ -68,3 +68,33 @@ func TestPasses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// In a stream's last calls the guest sees all of that stream, and no more of others than ever: they are under way elsewhere.
+func TestLastCallsSeeTheirOwn(t *testing.T) {
+	p := newProgram()
+	get := func(where string, name []byte) []byte {
+		return asm.Cat(name, num(outAt), num(outAt+4), asm.Call(p.at[where]))
+	}
+	field := func() []byte { return get("proxy_get_header_map_value", asm.Cat(num(mapResponseHeaders), p.text("x"))) }
+	p.on("proxy_on_log",
+		num(2), asm.Get(0), asm.LtU32, asm.If(asm.None, // the second stream's
+			field(), asm.If(asm.None, asm.Unreachable),
+			asm.Get(0), num(1), asm.Sub32, asm.Call(p.at["proxy_set_effective_context"]), asm.If(asm.None, asm.Unreachable),
+			field(), asm.Eqz32, asm.If(asm.None, asm.Unreachable),
+			get("proxy_get_property", p.text("response\x00code")), asm.Eqz32, asm.If(asm.None, asm.Unreachable),
+			get("proxy_get_property", p.text("request\x00total_size")), asm.Eqz32, asm.If(asm.None, asm.Unreachable)))
+	_, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	var all [2]*exchange.Exchange
+	for i := range all {
+		all[i] = ask(t, 0)
+		request(t, f, all[i], filter.Continue)
+		answer(all[i], 0)
+		all[i].Response.Header.AddString("x", []byte("1"))
+	}
+	exchange.Release(all[1])
+	if s := pl.Status(); len(s.Failures) != 0 {
+		t.Errorf("%+v", s.Last)
+	}
+	exchange.Release(all[0])
+}

@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wire"
 )
 
 var grpcFunctions = []wasm.HostFunc{
@@ -97,7 +98,7 @@ func (sh *shard) newRPC(a []uint64, out uint64, timeout time.Duration) (*errand,
 
 // fillRPC makes e's request, without its messages.
 func fillRPC(e *errand, s *service, name, method, meta []byte) bool {
-	if !pathPart(name) || !pathPart(method) {
+	if !pathPart(name) || !pathPart(method) || len(s.authority) > 0 && !wire.ValidHost(s.authority) {
 		return false
 	}
 	r := &e.y.Request

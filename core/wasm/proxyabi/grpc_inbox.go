@@ -59,11 +59,12 @@ func (e *errand) exchange() (code uint32, text []byte, err error) {
 		return 0, nil, e.reason(err)
 	}
 	e.headed = true
-	code, text, err = e.listen()
-	if err != nil && err != errUnheard {
-		err = e.reason(k.Explain(err))
-	}
-	k.Close(err)
+	err = closing(k, func() (err error) {
+		if code, text, err = e.listen(); err != nil && err != errUnheard {
+			err = e.reason(k.Explain(err))
+		}
+		return err
+	})
 	return code, text, err
 }
 

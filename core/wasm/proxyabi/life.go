@@ -2,7 +2,7 @@ package proxyabi
 
 import (
 	"errors"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -18,25 +18,10 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 		vm.errors[errorStopped].Add(1)
 		return nil, false, errStopped
 	}
-	n := uint64(len(vm.shards))
-	var last *shard
-	for i := range n {
-		s := vm.shards[(hint+i)%n].Load()
-		if !s.mu.TryLock() {
-			last = s
-			continue
+	for again := true; again; {
+		if sh, again = vm.seek(hint); sh != nil {
+			return sh, trial, nil
 		}
-		if s.dead == nil {
-			return s, trial, nil
-		}
-		s.mu.Unlock()
-	}
-	if last != nil {
-		last.mu.Lock()
-		if last.dead == nil {
-			return last, trial, nil
-		}
-		last.mu.Unlock()
 	}
 	if trial {
 		vm.breaker.Settled(false)
@@ -45,6 +30,36 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	vm.ask()
 	return nil, false, errStarting
 }
+
+// seek makes one try at it. again says that a shard's place has been taken by another meanwhile.
+func (vm *VM) seek(hint uint64) (sh *shard, again bool) {
+	n := uint64(len(vm.shards))
+	var busy *shard
+	for i := range n {
+		s := vm.shards[(hint+i)%n].Load()
+		if !s.mu.TryLock() {
+			busy = s
+			continue
+		}
+		if s.takes() {
+			return s, false
+		}
+		again = again || vm.shards[(hint+i)%n].Load() != s
+		s.mu.Unlock()
+	}
+	if busy == nil {
+		return nil, again
+	}
+	busy.mu.Lock()
+	if busy.takes() {
+		return busy, false
+	}
+	busy.mu.Unlock()
+	return nil, true
+}
+
+// takes reports whether a stream may begin. sh.mu is held.
+func (sh *shard) takes() bool { return sh.dead == nil && !sh.retired }
 
 // die ends a shard whose guest has trapped in a call for sc. sh.mu is held. Its memory is freed, its parked streams are woken,
 // and the spare takes its place.
@@ -76,7 +91,7 @@ func (sh *shard) die(sc *scope, err error) {
 	if trial {
 		sc.stream.trial = false
 	}
-	vm.breaker.Failed(trial)
+	vm.journal.Stopped(vm.breaker.Failed(trial))
 	vm.replace(sh)
 }
 
@@ -115,6 +130,7 @@ func (vm *VM) retire(sh *shard) {
 			vm.place(i, vm.spare)
 			vm.spare, sh.retired = nil, true
 			vm.recycled.Add(1)
+			vm.ask() // for another spare; and no stream may be left whose end would have it swept
 			return
 		}
 	}
@@ -143,7 +159,7 @@ func (vm *VM) rebuild() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
 				vm.failed(errorStart, err)
-				vm.report(err, nil)
+				report(vm.journal, err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
 				pause = max(buildPause, 4*time.Duration(clock.Nano()-begin))
@@ -184,7 +200,7 @@ func (vm *VM) fallen() int {
 	return -1
 }
 
-// buildOne makes an instance and puts it where it is needed.
+// buildOne makes an instance and admits it.
 func (vm *VM) buildOne() error {
 	vm.mu.Lock()
 	plugins := append([]*Plugin(nil), vm.plugins...)
@@ -193,15 +209,15 @@ func (vm *VM) buildOne() error {
 	if err != nil {
 		return err
 	}
+	return vm.admit(sh)
+}
+
+// admit puts an instance where it is needed, with the plugins that there are by then.
+func (vm *VM) admit(sh *shard) error {
 	for {
 		vm.mu.Lock()
-		var missing *Plugin
-		for _, p := range vm.plugins {
-			if sh.rootOf(p) == nil {
-				missing = p
-			}
-		}
-		if missing == nil {
+		came, gone := sh.behind(vm.plugins)
+		if came == nil && gone == nil {
 			if i := vm.fallen(); i >= 0 {
 				vm.place(i, sh)
 			} else {
@@ -214,14 +230,34 @@ func (vm *VM) buildOne() error {
 			return nil
 		}
 		vm.mu.Unlock()
+		if gone != nil {
+			sh.drop(gone)
+			continue
+		}
 		sh.mu.Lock()
-		err := sh.configure(missing) // it came while the instance was built
+		err := sh.configure(came)
 		sh.mu.Unlock()
 		if err != nil {
 			sh.end()
 			return err
 		}
 	}
+}
+
+// behind gives a plugin that came while an instance was built and one that was closed; nil: there is none. Nobody else knows
+// the instance.
+func (sh *shard) behind(plugins []*Plugin) (came, gone *Plugin) {
+	for _, p := range plugins {
+		if sh.rootOf(p) == nil {
+			came = p
+		}
+	}
+	for _, r := range sh.roots {
+		if !slices.Contains(plugins, r.plugin) {
+			gone = r.plugin
+		}
+	}
+	return came, gone
 }
 
 // sweep closes retired shards whose last stream has ended.
@@ -255,11 +291,11 @@ func (vm *VM) stands(sh *shard) bool {
 }
 
 // report logs a trap with the guest's stack.
-func (vm *VM) report(err error, id []byte) {
-	if !vm.journal.Admit() {
+func report(j *abi.Journal, err error, id []byte) {
+	if !j.Admit() {
 		return
 	}
-	e := vm.journal.Log().Warn().Err(err)
+	e := j.Log().Warn().Err(err)
 	if id != nil {
 		e = e.Bytes("request_id", id)
 	}
@@ -268,13 +304,4 @@ func (vm *VM) report(err error, id []byte) {
 		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), abi.MaxLine)])
 	}
 	e.Msg("filter failed")
-}
-
-// oneLine keeps the first line of an error: the engine appends the guest's stack.
-func oneLine(err error) error {
-	text := err.Error()
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		return errors.New(text[:i])
-	}
-	return err
 }

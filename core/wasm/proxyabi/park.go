@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/fault"
+	"github.com/weirproxy/weir/core/netio"
 )
 
 var errPaused = fault.New(fault.GuestFailed, "the filter has paused the exchange for longer than pause allows")
@@ -49,6 +50,8 @@ func (h *half) park() error {
 		switch {
 		case h.resume:
 			return nil
+		case !h.response && st.unread.Load():
+			return netio.ErrAborted
 		case late:
 			sh.vm.errors[errorPause].Add(1)
 			return errPaused
@@ -77,5 +80,8 @@ func (st *stream) Abort() {
 	st.response.rouse()
 }
 
-// AbortRead implements exchange.Link.
-func (st *stream) AbortRead() { st.Abort() }
+// AbortRead implements exchange.Link: nobody waits for the request's body any more.
+func (st *stream) AbortRead() {
+	st.unread.Store(true)
+	st.request.rouse()
+}

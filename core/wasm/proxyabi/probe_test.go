@@ -164,7 +164,7 @@ func (p *probe) answer(status int, length int64, fields ...string) {
 
 // The phases: who calls, and what may be changed.
 func (p *probe) requestHeaders() {
-	p.sh.entered, p.sh.final = &p.st.request, false
+	p.sh.entered, p.sh.final = &p.st.request, nil
 	p.st.request.open, p.st.request.tail, p.st.response.open, p.st.response.tail = true, false, false, false
 }
 
@@ -190,7 +190,7 @@ func (p *probe) responseTrailers() {
 
 func (p *probe) log() {
 	p.responseTrailers()
-	p.sh.entered, p.sh.final, p.st.response.tail = nil, true, false
+	p.sh.entered, p.sh.final, p.st.response.tail = nil, p.st, false
 }
 
 // root makes the root context the one that acts.

@@ -176,7 +176,7 @@ func (sh *shard) group(p *segments) property {
 		}
 	}
 	st := sh.stream()
-	if st == nil || !sh.final && !st.at(&st.request) && !st.at(&st.response) {
+	if st == nil || sh.final != st && !st.at(&st.request) && !st.at(&st.response) {
 		return unknown
 	}
 	switch string(first) {

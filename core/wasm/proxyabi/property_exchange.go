@@ -76,7 +76,7 @@ func protocolOf(version int) []byte {
 
 // elapsed is the time from a reading of the clock to the exchange's end, once that has come.
 func (st *stream) elapsed(from int64) property {
-	if !st.sh.final || from == 0 || st.x.Record.End == 0 {
+	if st.sh.final != st || from == 0 || st.x.Record.End == 0 {
 		return unknown
 	}
 	return nanos(st.x.Record.End - from)
@@ -85,7 +85,7 @@ func (st *stream) elapsed(from int64) property {
 // taken is the size of the request's body, and what comes to it: as far as the head says it, or all of it has come.
 func (st *stream) taken(more int64) property {
 	h := &st.request
-	if st.sh.final {
+	if st.sh.final == st {
 		return intOf(more + st.x.Record.BytesIn)
 	}
 	if n := h.sized(); n >= 0 {
@@ -122,14 +122,14 @@ func (st *stream) responseProperty(p *segments) property {
 		t, _ := sh.fieldsOf(mapResponseTrailers)
 		return t.property(p)
 	case "size":
-		if sh.final {
+		if sh.final == st {
 			return intOf(rec.BytesOut)
 		}
 		if n := st.response.sized(); n >= 0 && !wire.Bodiless(r.Status) {
 			return intOf(n)
 		}
 	case "total_size":
-		if _, size := f.measure(); sh.final {
+		if _, size := f.measure(); sh.final == st {
 			return intOf(rec.BytesOut + int64(size))
 		}
 	case "backend_latency":

@@ -541,7 +541,7 @@ func TestPropertyAllocations(t *testing.T) {
 		x.Record.Start, x.Record.UpstreamStart, x.Record.FirstByte, x.Record.End = 1, 2, 3, 4
 		x.Record.Endpoint, x.Record.Tries, x.Response.Status = "web:8080 (10.0.0.9)", 1, 200
 		x.Response.Header.AddString("server", one)
-		p.sh.entered, p.sh.final, p.sh.eff = nil, true, &p.st.scope
+		p.sh.entered, p.sh.final, p.sh.eff = nil, p.st, &p.st.scope
 	}
 	for _, c := range properties {
 		t.Run(c.name, func(t *testing.T) {

@@ -10,7 +10,6 @@ package proxyabi
 
 import (
 	"context"
-	"math"
 
 	"github.com/tetratelabs/wazero/api"
 
@@ -100,6 +99,3 @@ func function(name, params string, fn func(*shard, []uint64) status) wasm.HostFu
 	}
 	return h
 }
-
-// overflows reports whether a sum of two numbers of guests is none.
-func overflows(a, b uint32) bool { return a > math.MaxUint32-b }

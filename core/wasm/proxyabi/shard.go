@@ -30,16 +30,19 @@ type shard struct {
 	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
 	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
 	starting bool         // the call is proxy_on_vm_start
-	final    bool         // the call is one of a stream's last: its maps can be read, and no more
+	final    *stream      // whose last calls are made: its maps can be read, and no more
 	message  *message
 	out      errands
 	dead     error // why no call is made any more; nil: alive
+	launched bool  // proxy_on_vm_start has been called
 	placed   bool  // it is, or was, one that requests are given to
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
-	number   [20]byte // a number as text
-	granting bool     // the guest's allocator runs: nothing of a stream is to be had
+	said     string    // the last warning or error that the guest of a canary has logged
+	wakes    []*stream // whose sleepers are woken after the call
+	number   [20]byte  // a number as text
+	granting bool      // the guest's allocator runs: nothing of a stream is to be had
 	free     *stream
 	ties
 }
@@ -64,6 +67,7 @@ func (sh *shard) enter(sc *scope, fn *wasm.Func, budget time.Duration, args ...u
 	copy(sh.stack[:], args)
 	err := sh.in.Call(fn, budget, sh.stack[:])
 	sh.eff = eff
+	sh.rouse()
 	cpu := sh.in.CPU() - before
 	sc.root.plugin.phases.Observe(abi.Phase(fn.Tag), cpu)
 	if sc.stream != nil {
@@ -173,6 +177,14 @@ func (sh *shard) root() *root {
 		return nil
 	}
 	return sh.eff.root
+}
+
+// journal is the log of the plugin that the call under way is for.
+func (sh *shard) journal() *abi.Journal {
+	if r := sh.root(); r != nil {
+		return r.plugin.journal
+	}
+	return sh.vm.journal
 }
 
 // gone reports whether its instance has been closed. Any goroutine may call.

@@ -1,6 +1,7 @@
 package proxyabi
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/exchange"
@@ -24,11 +25,12 @@ type stream struct {
 
 	request, response half
 	reply             reply
-	closed            bool   // proxy_close_stream was called
-	rerouted          bool   // what routes are found by has been changed
-	pinned            bool   // proxy_set_property has asked for no re-routing
-	method            []byte // the request's when its header section passed the guest; nil: it has not
-	version           int    // likewise
+	closed            bool        // proxy_close_stream was called
+	rerouted          bool        // what routes are found by has been changed
+	pinned            bool        // proxy_set_property has asked for no re-routing
+	method            []byte      // the request's when its header section passed the guest; nil: it has not
+	version           int         // likewise
+	unread            atomic.Bool // nobody waits for the request's body any more; any goroutine may set it
 
 	answer filter.Answer
 	next   *stream // free ones
@@ -58,6 +60,7 @@ func (st *stream) reset() {
 	st.trial, st.awaits, st.over, st.failed = false, false, nil, false
 	st.closed, st.rerouted, st.pinned = false, false, false
 	st.method, st.version = nil, 0
+	st.unread.Store(false)
 	st.answer.Slot, st.next = 0, nil
 	st.request.reset()
 	st.response.reset()

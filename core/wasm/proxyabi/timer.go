@@ -90,7 +90,7 @@ func (r *root) tick() {
 	}
 	before := sh.in.CPU()
 	if _, err := sh.enter(&r.scope, sh.fn.tick, sh.vm.o.CPU, uint64(r.id)); err != nil {
-		sh.vm.report(err, nil)
+		report(r.plugin.journal, err, nil)
 		return
 	}
 	if t.over || t.period == 0 {
@@ -115,15 +115,8 @@ func (sh *shard) ticking() (n int) {
 	return max(n, 1)
 }
 
-// stop ends what comes to a root by itself, its ticks and queues' wake-ups: none is under way or follows. sh.mu is not held.
-func (r *root) stop() {
-	r.sh.mu.Lock()
-	r.quieten()
-	r.sh.mu.Unlock()
-	r.timer.running.Wait()
-}
-
-// quieten is stop for who holds sh.mu: a tick that has begun to wait for that does nothing when it gets it.
+// quieten ends what comes to a root by itself, its ticks and queues' wake-ups: none follows. sh.mu is held; a tick that waits for
+// that does nothing when it gets it.
 func (r *root) quieten() {
 	r.timer.over = true
 	r.timer.disarm()

@@ -62,7 +62,7 @@ type VM struct {
 	module  *wasm.Module
 	version abi.Version     // that the module is built for
 	idle    map[string]bool // exports that do nothing
-	journal *abi.Journal
+	journal *abi.Journal    // of what no plugin does
 	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
@@ -91,7 +91,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
@@ -110,7 +110,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	}
 	if err != nil {
 		_ = vm.Close()
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	for i := range vm.shards {
 		vm.shards[i].Load().serve()
@@ -120,8 +120,10 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	return vm, p, nil
 }
 
+func (vm *VM) refusal(err error) error { return abi.Refusal(err, vm.o.Start, vm.o.Memory) }
+
 func (vm *VM) plugin(o PluginOptions) (*Plugin, error) {
-	p := &Plugin{vm: vm, o: o}
+	p := &Plugin{vm: vm, o: o, journal: abi.NewJournal(vm.o.Log, o.Name)}
 	return p, nil
 }
 
@@ -135,7 +137,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 	with := append(slices.Clone(vm.plugins), p)
 	vm.mu.Unlock()
 	if err := vm.canary(with); err != nil {
-		return nil, oneLine(err)
+		return nil, vm.refusal(err)
 	}
 	vm.mu.Lock()
 	vm.plugins = append(vm.plugins, p)
@@ -149,7 +151,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 		sh.mu.Unlock()
 		if err != nil {
 			_ = p.Close()
-			return nil, oneLine(err)
+			return nil, vm.refusal(err)
 		}
 	}
 	return p, nil
@@ -221,8 +223,9 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	}
 	if err := sh.start(plugins); err != nil {
 		sh.end()
-		return nil, err
+		return nil, sh.because(err)
 	}
+	vm.sized(sh.size.Load())
 	vm.made.Add(1)
 	return sh, nil
 }
@@ -246,12 +249,7 @@ func (sh *shard) start(plugins []*Plugin) (err error) {
 		err = sh.runMain()
 	}
 	for i := 0; i < len(plugins) && err == nil; i++ {
-		if i == 0 {
-			err = sh.launch(plugins[i])
-		}
-		if err == nil {
-			err = sh.configure(plugins[i])
-		}
+		err = sh.configure(plugins[i])
 	}
 	sh.placed = err == nil && !sh.canary
 	sh.size.Store(int64(in.Memory().Size()))
@@ -277,13 +275,13 @@ func (sh *shard) runMain() error {
 	return nil
 }
 
-// launch starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
-func (sh *shard) launch(p *Plugin) error {
-	r, err := sh.newRoot(p)
-	if err != nil || sh.fn.vmStart == nil {
-		return err
+// launch starts the VM in a shard, once, with the root context of the first plugin that comes: guests look that up in
+// proxy_on_vm_start.
+func (sh *shard) launch(r *root) error {
+	if sh.launched || sh.fn.vmStart == nil {
+		return nil
 	}
-	sh.starting = true
+	sh.launched, sh.starting = true, true
 	ok, err := sh.enter(&r.scope, sh.fn.vmStart, sh.vm.o.Start, uint64(r.id), uint64(len(sh.vm.o.Config)))
 	sh.starting = false
 	switch {
@@ -319,6 +317,9 @@ func (sh *shard) configure(p *Plugin) error {
 			return err
 		}
 	}
+	if err := sh.launch(r); err != nil {
+		return err
+	}
 	if sh.fn.configure == nil {
 		return nil
 	}
@@ -344,27 +345,28 @@ func (sh *shard) rootOf(p *Plugin) *root {
 // doneWait is how long a root context that has asked for time may take until it is deleted.
 const doneWait = time.Second
 
-// drop tells a plugin's root context that it ends, and deletes it.
+// drop tells a plugin's root context that it ends, and deletes it. One that has asked for time still has its ticks and what it
+// waits for: proxy_done ends that.
 func (sh *shard) drop(p *Plugin) {
 	sh.mu.Lock()
+	defer sh.mu.Unlock()
 	r := sh.rootOf(p)
-	sh.mu.Unlock()
 	if r == nil {
 		return
 	}
-	r.stop()
-	sh.mu.Lock()
-	defer sh.mu.Unlock()
 	if sh.dead == nil && sh.fn.done != nil {
 		ok, err := sh.enter(&r.scope, sh.fn.done, sh.vm.o.CPU, uint64(r.id))
-		r.pending = err == nil && ok == 0
+		r.pending = err == nil && ok == 0 && !sh.canary // nothing comes to a canary
 	}
 	for until := time.Now().Add(doneWait); r.pending && sh.dead == nil && time.Now().Before(until); {
-		// It waits for calls of its own to be answered: proxy_done ends that.
 		sh.mu.Unlock()
 		time.Sleep(time.Millisecond)
 		sh.mu.Lock()
 	}
+	r.quieten()
+	sh.mu.Unlock()
+	r.timer.running.Wait()
+	sh.mu.Lock()
 	if sh.dead == nil && sh.fn.delete != nil {
 		_, _ = sh.enter(&r.scope, sh.fn.delete, sh.vm.o.CPU, uint64(r.id))
 	}

@@ -225,7 +225,10 @@ static u32 leaving; // the plugin has been told that it is over
 EXPORT(proxy_on_tick) void on_tick(u32 id) {
 	(void)id;
 #if !defined(NEVER_DONE)
-	if (leaving && proxy_done()) proxy_log(5, STR("WRONG: not done"));
+	if (leaving) {
+		proxy_log(2, STR("now"));
+		if (proxy_done()) proxy_log(5, STR("WRONG: not done"));
+	}
 #endif
 	leaving = 0;
 	while (holds) {

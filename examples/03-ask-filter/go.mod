@@ -1,0 +1,3 @@
+module github.com/weirproxy/weir/examples/03-ask-filter
+
+go 1.26
