@@ -231,8 +231,8 @@ func (sh *shard) begin(f *Filter, x *exchange.Exchange, slot int, trial bool) (*
 		st.over = errStarting
 		return st, errStarting
 	}
-	if sh.fn.contextCreate != nil {
-		if _, err := st.call(nil, sh.fn.contextCreate, uint64(st.root.id)); err != nil {
+	if sh.fn.begins != nil {
+		if _, err := st.call(nil, sh.fn.begins, uint64(st.root.id)); err != nil {
 			return st, err
 		}
 	}
@@ -256,10 +256,7 @@ func (st *stream) Release(x *exchange.Exchange) {
 	sh.mu.Lock()
 	if sh.dead == nil && st.root.id != 0 {
 		sh.final = st
-		for _, fn := range [...]*wasm.Func{sh.fn.log, sh.fn.done, sh.fn.delete} { // the order that Envoy has
-			if fn == nil {
-				continue
-			}
+		for _, fn := range sh.fn.ends {
 			if _, err := sh.enter(&st.scope, fn, vm.o.CPU, uint64(st.id)); err != nil {
 				report(st.root.plugin.journal, err, x.RequestID)
 				break
