@@ -29,6 +29,7 @@ type shard struct {
 	last     uint32       // the id given last
 	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
 	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
+	launched bool         // proxy_on_vm_start has been called, or need not be
 	starting bool         // the call is proxy_on_vm_start
 	final    bool         // the call is one of a stream's last: its maps can be read, and no more
 	message  *message

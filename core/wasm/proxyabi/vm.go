@@ -245,12 +245,7 @@ func (sh *shard) start(plugins []*Plugin) (err error) {
 		err = sh.runMain()
 	}
 	for i := 0; i < len(plugins) && err == nil; i++ {
-		if i == 0 {
-			err = sh.launch(plugins[i])
-		}
-		if err == nil {
-			err = sh.configure(plugins[i])
-		}
+		err = sh.configure(plugins[i])
 	}
 	sh.placed = err == nil && !sh.canary
 	sh.size.Store(int64(in.Memory().Size()))
@@ -278,6 +273,7 @@ func (sh *shard) runMain() error {
 
 // launch starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
 func (sh *shard) launch(p *Plugin) error {
+	sh.launched = true
 	r, err := sh.newRoot(p)
 	if err != nil || sh.fn.vmStart == nil {
 		return err
@@ -309,8 +305,14 @@ func (sh *shard) newRoot(p *Plugin) (*root, error) {
 	return r, nil
 }
 
-// configure gives a plugin its root context and its configuration. sh.mu is held.
+// configure gives a plugin its root context and its configuration. The first of a shard starts the VM there: it may come later
+// than the shard, which was built between two plugins. sh.mu is held.
 func (sh *shard) configure(p *Plugin) error {
+	if !sh.launched {
+		if err := sh.launch(p); err != nil {
+			return err
+		}
+	}
 	r := sh.rootOf(p)
 	if r == nil {
 		var err error
