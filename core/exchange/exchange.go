@@ -52,6 +52,12 @@ type Response struct {
 	Declared int64
 }
 
+// Asked is what of the client's own request frames the answer, whatever filters and stages make of the request.
+type Asked struct {
+	Head    bool // by the method HEAD: the answer has no body
+	Version int
+}
+
 // Client is who asked.
 type Client struct {
 	Peer   netip.AddrPort // the other end of the connection
@@ -172,6 +178,7 @@ func (p *Params) Clear() { p.n = 0 }
 type Exchange struct {
 	Request   Request
 	Response  Response
+	Asked     Asked // once the request has been read
 	Client    Client
 	RequestID []byte // a view; also sent to the upstream and to the client
 	Identity  *Identity
@@ -243,7 +250,7 @@ func (x *Exchange) reset() {
 	x.head, x.back, x.id = nil, nil, [36]byte{}
 	x.Request.reset()
 	x.Response.reset()
-	x.Client = Client{}
+	x.Asked, x.Client = Asked{}, Client{}
 	x.RequestID, x.Identity, x.Down, x.Guarded = nil, nil, nil, nil
 	x.Params = Params{}
 	x.Record, x.Quota = Record{}, Quota{}
@@ -268,6 +275,11 @@ func (r *Response) reset() {
 	r.Trailer.reset()
 	r.Body.reset()
 	*r = Response{Header: r.Header, Trailer: r.Trailer, Body: r.Body}
+}
+
+// Ask notes what frames the answer, when the request stands as the client has sent it.
+func (x *Exchange) Ask() {
+	x.Asked = Asked{Head: string(x.Request.Method) == "HEAD", Version: x.Request.Version}
 }
 
 // ClearResponse forgets an answer that will not be sent, so that another can be made in its place.

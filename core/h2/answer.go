@@ -57,7 +57,7 @@ func (s *Stream) WriteHead(x *exchange.Exchange, length int64) error {
 	if x.Sent = true; r.Status == 101 && s.connect {
 		return s.accept(x)
 	}
-	head := string(x.Request.Method) == "HEAD"
+	head := x.Asked.Head
 	s.answer = answer{left: length, muted: wire.Bodiless(r.Status) || head}
 	switch {
 	case r.Status == 204 || r.Status < 200:

@@ -136,6 +136,7 @@ func (s *Stream) Begin(x *exchange.Exchange, lim *wire.Limits, idle time.Duratio
 	if len(r.Method) == 0 {
 		r.Method = noMethod // of a section too large to have it
 	}
+	x.Ask()
 	s.bindBody(r, h)
 	err := s.fields(x, h, lim)
 	x.OwnHead(h.own())

@@ -178,7 +178,7 @@ var (
 func (w *walk) reply(kind fault.Kind) {
 	x := w.x
 	x.ClearResponse()
-	// The client's method frames the answer, and the filter that has put another in its place may have no say any more.
+	// The answer is one to the client's own method, and the filter that has put another in its place may have no say any more.
 	x.Request.Method = w.method
 	r := &x.Response
 	r.Local, r.Status = true, kind.Status()

@@ -33,7 +33,7 @@ var (
 
 // Inform is exchange.Downstream's.
 func (c *conn) Inform(x *exchange.Exchange) error {
-	if c.asked.version < exchange.HTTP11 || x.Sent || x.Response.Status < 102 || x.Response.Status > 199 {
+	if x.Asked.Version < exchange.HTTP11 || x.Sent || x.Response.Status < 102 || x.Response.Status > 199 {
 		return nil
 	}
 	c.interim.Lock()
@@ -74,17 +74,16 @@ func (c *conn) WriteHead(x *exchange.Exchange, length int64) error {
 // made of the request since.
 func (c *conn) frame(x *exchange.Exchange, length int64) error {
 	a, status := &c.answer, x.Response.Status
-	x.Request.Method, x.Request.Version = c.asked.method, c.asked.version
 	if status == 101 && !c.asked.upgrade {
 		return errSwitch
 	}
 	if err := x.Begin(); err != nil {
 		return err
 	}
-	a.muted = wire.Bodiless(status) || string(c.asked.method) == "HEAD"
+	a.muted = wire.Bodiless(status) || x.Asked.Head
 	a.tunnel = status == 101
 	a.left = length
-	a.chunked = length < 0 && !a.muted && c.asked.version >= exchange.HTTP11
+	a.chunked = length < 0 && !a.muted && x.Asked.Version >= exchange.HTTP11
 	a.close = !a.tunnel && (x.Request.Close || x.Response.Close || c.leaving() || c.worn() || !c.bodyAtHand() ||
 		length < 0 && !a.muted && !a.chunked || x.Record.Fault == fault.ExchangeTimeout)
 	return nil

@@ -59,10 +59,8 @@ type conn struct {
 	continued bool
 }
 
-// asked is what the client's own request said of the message that answers it: filters change the request that is forwarded.
+// asked is what else the client's own request said of the message that answers it: filters change the request that is forwarded.
 type asked struct {
-	method  []byte
-	version int
 	upgrade bool
 	expect  bool
 }
@@ -116,7 +114,8 @@ func (c *conn) exchange(buf []byte, n, end int) bool {
 		c.reject(x, err)
 		return false
 	}
-	c.asked = asked{x.Request.Method, x.Request.Version, x.Request.Upgrade, x.Request.Expect}
+	x.Ask()
+	c.asked = asked{x.Request.Upgrade, x.Request.Expect}
 	c.rest = c.bindBody(x, f, buf[end:n])
 	if c.server.memory.scarce.Load() && !c.probe(x) {
 		c.reject(x, errScarce)
@@ -245,7 +244,7 @@ var unknownMethod = []byte("-")
 // reject answers a request that could not be read: where the next one begins is not known.
 func (c *conn) reject(x *exchange.Exchange, err error) {
 	x.Request.Close = true
-	c.asked = asked{method: x.Request.Method, version: x.Request.Version}
+	x.Ask()
 	c.body.Init(c.nc, wire.FromClient, wire.Framing{}, nil, 0, nil)
 	proxy.Refuse(c.pinned, x, err)
 	x.Settle()

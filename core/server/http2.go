@@ -100,7 +100,7 @@ func (c *conn) stream(s *h2.Stream) {
 	x.Client = c.client()
 	err := s.Begin(x, &p.Limits, p.Timeouts.BodyIdle)
 	d := streams.Get().(*stream)
-	*d = stream{Stream: s, c: c, x: x, method: x.Request.Method, upgrade: x.Request.Upgrade}
+	*d = stream{Stream: s, c: c, x: x, upgrade: x.Request.Upgrade}
 	x.Down = d
 	d.pace(p.MinRate)
 	c.count(p)
@@ -135,8 +135,7 @@ type stream struct {
 	*h2.Stream
 	c       *conn
 	x       *exchange.Exchange
-	method  []byte // the client's own, which frames the answer
-	upgrade bool   // it asked for one (RFC 8441)
+	upgrade bool // it asked for one (RFC 8441)
 	tunnel  bool
 
 	reads, writes netio.Pace
@@ -189,7 +188,6 @@ var streams = sync.Pool{New: func() any { return &stream{} }}
 
 // WriteHead is exchange.Downstream's.
 func (s *stream) WriteHead(x *exchange.Exchange, length int64) error {
-	x.Request.Method, x.Request.Version = s.method, exchange.HTTP20
 	if x.Response.Status == 101 && !s.upgrade {
 		return errSwitch
 	}

@@ -42,6 +42,7 @@ func FuzzParseResponse(f *testing.F) {
 		if head {
 			x.Request.Method = []byte("HEAD")
 		}
+		x.Ask()
 		lim := Limits{HeaderBytes: 1 << 20, Fields: 1000, Underscores: PassUnderscores}
 		fr, err := ParseResponse(in[:end:end], x.Request.Method, &lim, &x.Response)
 		if err != nil {

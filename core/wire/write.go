@@ -44,7 +44,7 @@ func expectsBody(method []byte) bool {
 	return false
 }
 
-// AppendResponse writes the head of x's answer for a client of the given version. length is the number of body bytes to
+// AppendResponse writes the head of x's answer for a client that asked as x.Asked says. length is the number of body bytes to
 // come; -1 makes the body chunked for HTTP/1.1 and ended by the connection's end for HTTP/1.0. close says that the connection
 // ends after the answer.
 func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) []byte {
@@ -59,7 +59,7 @@ func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) 
 	}
 	dst = append(dst, "\r\n"...)
 	dst = appendFields(dst, &r.Header)
-	head := string(x.Request.Method) == "HEAD"
+	head := x.Asked.Head
 	switch {
 	case r.Status == 101:
 		return append(dst, "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"...)
@@ -70,13 +70,13 @@ func AppendResponse(dst []byte, x *exchange.Exchange, length int64, close bool) 
 		}
 	case length >= 0:
 		dst = appendLength(dst, length)
-	case x.Request.Version >= exchange.HTTP11:
+	case x.Asked.Version >= exchange.HTTP11:
 		dst = append(dst, "Transfer-Encoding: chunked\r\n"...)
 	}
 	switch {
 	case close:
 		dst = append(dst, "Connection: close\r\n"...)
-	case x.Request.Version == exchange.HTTP10:
+	case x.Asked.Version == exchange.HTTP10:
 		dst = append(dst, "Connection: keep-alive\r\n"...)
 	}
 	return append(dst, "\r\n"...)

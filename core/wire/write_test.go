@@ -115,6 +115,7 @@ func TestAppendResponse(t *testing.T) {
 		x.Request.Method, x.Request.Version = []byte("GET"), exchange.HTTP11
 		x.Response.Status, x.Response.Declared = 200, -1
 		change(x)
+		x.Ask()
 		if got := string(AppendResponse(nil, x, length, close)); got != "HTTP/1.1 "+want {
 			t.Errorf("got  %q\nwant %q", got, "HTTP/1.1 "+want)
 		}
@@ -159,6 +160,7 @@ func TestAnsweredMeansTheSame(t *testing.T) {
 		x.Request.Method, x.Request.Version = []byte("GET"), exchange.HTTP11
 		lim := Defaults
 		lim.Underscores = PassUnderscores
+		x.Ask()
 		f, err := ParseResponse([]byte(c.in), x.Request.Method, &lim, &x.Response)
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)

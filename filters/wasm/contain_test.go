@@ -30,6 +30,7 @@ func TestContain(t *testing.T) {
 		{"names and values", namesAndValues},
 		{"what frames a message", framing},
 		{"messages without a body", bodiless},
+		{"skipped in the midst of a body", skipped},
 		{"memory of others", memoryOfOthers},
 		{"a megabyte of log a request", logFlood},
 		{"answers too late and twice", lateAnswers},

@@ -17,6 +17,15 @@ func TestScan(t *testing.T) {
 	m.Memory(1, 2)
 	empty := m.Func(nil, nil, nil)
 	local := m.Func(asm.T(asm.I32), nil, asm.T(asm.I32))
+	zero := m.Func(nil, asm.T(asm.I32), nil, asm.Const32(0))
+	large := m.Func(nil, asm.T(asm.I32), nil, asm.Const32(-1<<31))
+	spare := m.Func(nil, asm.T(asm.I32), asm.T(asm.I32), asm.Const32(1))
+	sum := m.Func(nil, asm.T(asm.I32), nil, asm.Const32(1), asm.Const32(1), asm.Add32)
+	stop := m.Func(nil, nil, nil, asm.Unreachable)
+	both := m.Func(nil, nil, nil, asm.Const32(1), asm.Drop)
+	for name, f := range map[string]uint32{"zero": zero, "large": large, "spare": spare, "sum": sum, "stop": stop, "both": both} {
+		m.Export(name, 0, f)
+	}
 	m.Export("imported", 0, 0)
 	m.Export("empty", 0, empty)
 	m.Export("local", 0, local)
@@ -24,7 +33,7 @@ func TestScan(t *testing.T) {
 	m.Export("beyond", 0, 99)
 	code := m.Bytes()
 	o := Scan(code)
-	if o.Malformed != "" || len(o.Imports) != 1 || len(o.Exports) != 4 || o.Functions != 2 || o.Size != len(code) || o.Code == 0 || o.Start {
+	if o.Malformed != "" || len(o.Imports) != 1 || len(o.Exports) != 10 || o.Functions != 8 || o.Size != len(code) || o.Code == 0 || o.Start {
 		t.Errorf("%+v", o)
 	}
 	if m := o.Memory; m == nil || *m != (Memory{Min: 1, Max: 2, Bounded: true, Exported: true}) {
@@ -33,6 +42,14 @@ func TestScan(t *testing.T) {
 	for name, want := range map[string]bool{"imported": false, "empty": true, "local": false, "beyond": false, "absent": false} {
 		if o.Empty(name) != want {
 			t.Errorf("%s: empty is %v", name, !want)
+		}
+	}
+	for name, want := range map[string]bool{
+		"empty": true, "zero": true, "large": true,
+		"spare": false, "sum": false, "stop": false, "both": false, "imported": false, "local": false, "beyond": false, "absent": false,
+	} {
+		if o.Idle(name) != want {
+			t.Errorf("%s: idle is %v", name, !want)
 		}
 	}
 	for _, f := range []*Func{&o.Imports[0], o.Export("imported")} {

@@ -115,7 +115,7 @@ func (f *Filter) canary() error {
 	x.Client.IP = x.Client.Peer.Addr()
 	x.NewRequestID()
 	g.begin(x)
-	f.sized(int64(g.in.Memory().Size()))
+	f.failures.Grown(int64(g.in.Memory().Size()))
 	next, err := g.callRequest(f.o.Start)
 	if err == nil && next {
 		g.setAside()

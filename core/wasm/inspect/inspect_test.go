@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,25 @@ func odd() []byte {
 	m.Export("proxy_on_downstream_data", 0, action(3))
 	m.Export("proxy_on_downstream_connection_close", 0, m.Func(i32s(2), nil, nil))
 	return m.Bytes()
+}
+
+// A module may be made up to make much of itself: what is told of it is not much larger than it is.
+func TestMadeLarge(t *testing.T) {
+	var m asm.Module
+	wide := bytes.Repeat([]byte{asm.I32, asm.I64}, 10_000)
+	for i := range 2000 {
+		m.Import("env", "f"+strconv.Itoa(i), wide, nil)
+	}
+	m.Export("handle_request", 0, m.Func(nil, asm.T(asm.I64), nil, asm.Const64(1)))
+	code := m.Bytes()
+	r := Inspect(context.Background(), code, Options{})
+	b, err := json.Marshal(r)
+	if err != nil || len(r.Imports) != 2000 || r.Loads || len(b) > 32*len(code) {
+		t.Errorf("%d imports, %d bytes of JSON for %d, %v", len(r.Imports), len(b), len(code), err)
+	}
+	if want := "(" + strings.Repeat("i32,i64,", 15) + "i32,i64,… 20000 in all)→()"; r.Imports[0].Wants != want {
+		t.Errorf("%.300s", r.Imports[0].Wants)
+	}
 }
 
 func TestProxyWasm(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/netio"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -76,8 +77,14 @@ func TestBodies(t *testing.T) {
 		{name: "pieces are taken", code: func(p *program) func(int32) []byte {
 			return func(k int32) []byte { return ends(num(0), num(3)) }
 		}, pieces: []string{"hel", "lo"}, length: -1, want: "", says: -1},
+		{name: "pieces are taken by an action beyond the last", code: func(p *program) func(int32) []byte {
+			return func(k int32) []byte { return ends(num(0), num(9)) }
+		}, pieces: []string{"hel", "lo"}, length: -1, want: "", says: -1},
 		{name: "too large", code: func(p *program) func(int32) []byte { return func(int32) []byte { return num(1) } },
 			pieces: []string{strings.Repeat("a", 1500), strings.Repeat("b", 600)}, length: -1, says: -1, err: fault.BodyTooLarge},
+		{name: "made too large", code: func(p *program) func(int32) []byte {
+			return func(k int32) []byte { return ends(asm.Cat(p.set(k, 0, 0, strings.Repeat("+", 600)), num(0)), num(1)) }
+		}, pieces: []string{strings.Repeat("a", 1000), strings.Repeat("b", 600)}, length: -1, says: -1, err: fault.BodyTooLarge},
 		{name: "let go while held back", code: func(p *program) func(int32) []byte {
 			return func(k int32) []byte { return asm.Cat(p.host("proxy_continue_stream", num(k)), num(1)) }
 		}, pieces: []string{"hel", "lo"}, length: 5, want: "hello", says: 5},
@@ -90,8 +97,13 @@ func TestBodies(t *testing.T) {
 			} else {
 				onBody(p, c.code(p))
 			}
-			_, pl := open(t, p, Options{BodyLimit: 2000}, PluginOptions{})
+			vm, pl := open(t, p, Options{BodyLimit: 2000}, PluginOptions{})
 			f := at(t, pl, Site{})
+			defer func() {
+				if n := vm.failures.Count(abi.FailedTrap); n != 0 {
+					t.Errorf("%d instances died", n)
+				}
+			}()
 			check := func(b *exchange.Body, says, length int64, limit fault.Kind) {
 				t.Helper()
 				kind := c.err
@@ -163,7 +175,7 @@ func TestBodyTrapped(t *testing.T) {
 				if got != want || (err == nil) != open1 || !open1 && fault.KindOf(err) != fault.GuestFailed {
 					t.Errorf("%q %v", got, err)
 				}
-				if vm.errors[errorTrap].Load() != 1 {
+				if vm.failures.Count(abi.FailedTrap) != 1 {
 					t.Errorf("%+v", pl.Status())
 				}
 			})

@@ -37,6 +37,10 @@ func (sh *shard) setField(a []uint64, add bool) status {
 
 // set is setField for views of guest memory.
 func (sh *shard) set(f *fields, name, value []byte, add bool) {
+	if len(name)+len(value) > maxWritten { // before anybody looks at every byte of it
+		sh.refuse("", "too much has been written")
+		return
+	}
 	value = abi.Trim(value)
 	lower, id := sh.lower(name), exchange.Identify(name)
 	switch {

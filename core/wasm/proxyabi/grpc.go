@@ -126,12 +126,15 @@ var methodPost = []byte("POST")
 
 // pathPart reports whether a guest's text is one part of a path.
 func pathPart(b []byte) bool {
+	if len(b) == 0 || len(b) >= maxTarget {
+		return false
+	}
 	for _, c := range b {
 		if c == '/' || c == '?' || c == '%' {
 			return false
 		}
 	}
-	return len(b) > 0 && len(b) < maxTarget && abi.Visible(b)
+	return abi.Visible(b)
 }
 
 // addMetadata adds a field that a guest has written, unless it is the transport's or no field.

@@ -15,7 +15,7 @@ import (
 func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	ok, trial := vm.breaker.Allow()
 	if !ok {
-		vm.errors[errorStopped].Add(1)
+		vm.failures.Add(abi.FailedStopped)
 		return nil, false, errStopped
 	}
 	for again := true; again; {
@@ -26,7 +26,7 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	if trial {
 		vm.breaker.Settled(false)
 	}
-	vm.errors[errorStart].Add(1)
+	vm.failures.Add(abi.FailedStart)
 	vm.ask()
 	return nil, false, errStarting
 }
@@ -82,7 +82,7 @@ func (sh *shard) die(sc *scope, err error) {
 			st.response.rouse()
 		}
 	})
-	vm.failed(kindOf(err), err)
+	vm.failures.Note(abi.FailureOf(err), err)
 	if sh.canary || !sh.placed {
 		return
 	}
@@ -160,7 +160,7 @@ func (vm *VM) rebuild() {
 		for vm.wants() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
-				vm.failed(errorStart, err)
+				vm.failures.Note(abi.FailedStart, err)
 				report(vm.journal, err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {

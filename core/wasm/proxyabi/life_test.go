@@ -13,6 +13,7 @@ import (
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -79,7 +80,7 @@ func TestStopped(t *testing.T) {
 	vm, pl := open(t, p, Options{}, PluginOptions{})
 	f := at(t, pl, Site{})
 	traps := int64(0)
-	for vm.errors[errorTrap].Load() < 5 {
+	for vm.failures.Count(abi.FailedTrap) < 5 {
 		x := arm(ask(t, 0))
 		_, err := f.Request(x, 0)
 		exchange.Release(x)
@@ -143,7 +144,7 @@ func TestParked(t *testing.T) {
 		t.Error(v, err)
 	}
 	exchange.Release(x)
-	if vm.errors[errorPause].Load() != 1 {
+	if vm.failures.Count(abi.FailedPause) != 1 {
 		t.Error("not counted")
 	}
 	vm.o.Pause = time.Minute
@@ -331,7 +332,7 @@ func TestWaitersMoveToTheSpare(t *testing.T) {
 	}
 	waiters.Wait()
 	exchange.Release(bad)
-	if starts := vm.errors[errorStart].Load(); starts != 0 {
+	if starts := vm.failures.Count(abi.FailedStart); starts != 0 {
 		t.Errorf("%d requests found no instance", starts)
 	}
 }

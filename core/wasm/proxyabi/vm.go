@@ -60,8 +60,9 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
-	version abi.Version  // that the module is built for
-	journal *abi.Journal // of what no plugin does
+	version abi.Version     // that the module is built for
+	idle    map[string]bool // exports that do nothing
+	journal *abi.Journal    // of what no plugin does
 	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
@@ -84,7 +85,7 @@ type VM struct {
 // caller closes the plugin, then the VM, and the engine after it.
 func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first PluginOptions) (*VM, *Plugin, error) {
 	o.setDefaults()
-	vm := &VM{o: o, build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
+	vm := &VM{o: o, idle: idle(code), build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
 	vm.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
@@ -224,7 +225,7 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 		sh.end()
 		return nil, sh.because(err)
 	}
-	vm.sized(sh.size.Load())
+	vm.failures.Grown(sh.size.Load())
 	vm.made.Add(1)
 	return sh, nil
 }
@@ -244,7 +245,7 @@ func (sh *shard) start(plugins []*Plugin) (err error) {
 	if err != nil {
 		return err
 	}
-	if err = sh.fn.look(in); err == nil {
+	if err = sh.fn.look(in, sh.vm.idle); err == nil {
 		err = sh.runMain()
 	}
 	for i := 0; i < len(plugins) && err == nil; i++ {
