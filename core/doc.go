@@ -13,4 +13,9 @@
 //	process   node
 //
 // Beside them stands coretest, for tests only.
+//
+// Filters that operators bring are in wasm, whose folders have an order of their own: meter rewrites modules so that they can
+// be stopped; wasm compiles and instantiates them, and knows no ABI; abi is what both ABIs have in common; httpabi and proxyabi
+// are the two of them, each a filter.Filter; source brings modules to the node; inspect tells of one. What a configuration
+// says of them is put together in filters/wasm, of which plan knows the contract only.
 package core
