@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -281,34 +282,60 @@ routes:
 	}
 }
 
-// TestConformance runs the public kit of the ABI through weir. TRACE, which the kit sends too, never comes as far as a filter.
+// TestConformance runs the public kit of the ABI through weir, over both versions of HTTP. TRACE, which the kit sends too, never
+// comes as far as a filter.
 func TestConformance(t *testing.T) {
 	set := open(t, filters.Options{Open: func(string) ([]byte, error) { return tck.GuestWASM, nil }})
-	t.Run("kit", func(t *testing.T) {
-		r := coretest.Start(t, `
+	for _, version := range []string{"HTTP/1.1", "HTTP/2.0"} {
+		t.Run(version, func(t *testing.T) {
+			r := coretest.Start(t, `
 version: 1
 access_log: {output: "off"}
-listeners: [{address: "127.0.0.1:0"}]
+listeners: [{address: "127.0.0.1:0", h2c: true}]
 wasm: {kit: {file: kit.wasm}}
 upstreams: {api: {endpoints: ["http://${UPSTREAM}"]}}
 routes: [{match: {path: /*}, auth: none, wasm: [kit], upstream: api}]
 `, tck.BackendHandler(), coretest.Options{Kinds: set.Standard()})
-		t.Run("run", func(t *testing.T) { tck.Run(t, &http.Client{Transport: noTrace{t}}, r.URL) })
-	})
+			speaks := &http.Protocols{}
+			speaks.SetHTTP1(version == "HTTP/1.1")
+			speaks.SetUnencryptedHTTP2(version == "HTTP/2.0")
+			transport := &http.Transport{Protocols: speaks}
+			n := noTrace{t: t, next: transport, version: version}
+			t.Cleanup(func() { // the kit's tests run beside one another, after this one
+				transport.CloseIdleConnections()
+				if n.answers.Load() < 30 {
+					t.Errorf("the kit has had %d answers", n.answers.Load())
+				}
+			})
+			t.Run("kit", func(t *testing.T) { tck.Run(t, &http.Client{Transport: &n}, r.URL) })
+		})
+	}
 }
 
-type noTrace struct{ t *testing.T }
+// noTrace answers the kit's TRACE for weir, and sees to it that the others are of the version meant.
+type noTrace struct {
+	t       *testing.T
+	next    http.RoundTripper
+	version string
+	answers atomic.Int64
+}
 
-func (n noTrace) RoundTrip(r *http.Request) (*http.Response, error) {
-	answer, err := http.DefaultTransport.RoundTrip(r)
-	if err == nil && r.Method == "TRACE" {
+func (n *noTrace) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, err := n.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	if n.answers.Add(1); answer.Proto != n.version {
+		n.t.Errorf("answered in %s", answer.Proto)
+	}
+	if r.Method == "TRACE" {
 		if answer.StatusCode != 405 {
 			n.t.Errorf("TRACE is answered with %d", answer.StatusCode)
 		}
 		answer.StatusCode = 200
 		answer.Header.Set("x-httpwasm-tck-handled", "1")
 	}
-	return answer, err
+	return answer, nil
 }
 
 // BenchmarkExample is one exchange with the example, stock Go with JSON configuration, called on both sides.

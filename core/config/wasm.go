@@ -78,6 +78,9 @@ const (
 	SlotUpstream = "upstream"
 )
 
+// DefaultPause is the most that a request may be paused at a time, unless the filter's says otherwise.
+const DefaultPause = time.Minute
+
 // maxMemory is what 32 bit addresses reach.
 const maxMemory = 4 << 30
 
@@ -100,14 +103,14 @@ func (d *decoder) wasmFilters(v value) []WasmFilter {
 			OnError:   FailClosed,
 
 			Properties: PropertiesEnvoy,
-			Pause:      time.Minute,
+			Pause:      DefaultPause,
 		}
 		d.declare(filters, e.name)
 		readObject(d, e.value, wasmKeys, f)
 		switch {
 		case e.value.kind != object:
 		case !e.value.has("file") && !e.value.has("url"):
-			d.fail(e.pos, "the key %q is missing", "file")
+			d.fail(e.pos, "it does not say where its module is: give file or url")
 		case e.value.has("file") && e.value.has("url"):
 			d.fail(e.pos, "file and url both say where the module is; give one")
 		}

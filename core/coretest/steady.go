@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -15,10 +16,12 @@ import (
 // latency counts from then. A request that finds no free connection gets a new one.
 type Steady struct {
 	Address string
-	Request string // bytes, of a request without a body
-	Rate    int    // a second
+	Request string   // bytes, of a request without a body
+	InTurn  []string // requests that take turns, in place of Request
+	Rate    int      // a second
 	Timeout time.Duration
 
+	turn atomic.Uint64
 	mu   sync.Mutex
 	idle []*steadyConn
 }
@@ -50,7 +53,7 @@ func (s *Steady) Run(t testing.TB, d time.Duration) []Sample {
 			<-timer.C
 		}
 		wg.Go(func() {
-			status := s.ask()
+			status := s.Ask()
 			all[i] = Sample{Due: due, Took: time.Since(began) - due, Status: status}
 		})
 	}
@@ -68,12 +71,17 @@ func (s *Steady) Close() {
 	s.idle = nil
 }
 
-func (s *Steady) ask() (status int) {
+// Ask sends one request now, and gives its answer's status; 0 is no whole answer.
+func (s *Steady) Ask() (status int) {
 	c, err := s.lend()
 	if err != nil {
 		return 0
 	}
-	status, again, err := c.ask(s.Request, s.Timeout)
+	request := s.Request
+	if n := uint64(len(s.InTurn)); n > 0 {
+		request = s.InTurn[s.turn.Add(1)%n]
+	}
+	status, again, err := c.ask(request, s.Timeout)
 	if err != nil || !again {
 		c.Close()
 		return status

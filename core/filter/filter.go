@@ -95,6 +95,8 @@ type Measured interface {
 	// Instances is how many there are now, Memory their memory in bytes.
 	Instances() float64
 	Memory() float64
+	// Stopped is 1 while it is not called, since it has failed too often, else 0.
+	Stopped() float64
 }
 
 // Timed is a Filter that knows the CPU time of its calls. Any goroutine may call.

@@ -97,6 +97,7 @@ type FilterMetrics struct {
 type FilterOptions struct {
 	Phases, Kinds     []string // at most metric.MaxIndex each
 	Instances, Memory func() float64
+	Stopped           func() float64 // 1: it is not called for a while
 
 	// CPU is what the calls of a phase of Calls have taken, nil as long as there were none.
 	Calls []string
@@ -110,6 +111,9 @@ func (l *Lease) Filter(name string, o FilterOptions) *FilterMetrics {
 	}
 	if o.Memory != nil {
 		hold(l, l.m.memory.Acquire(o.Memory, name))
+	}
+	if o.Stopped != nil {
+		hold(l, l.m.stopped.Acquire(o.Stopped, name))
 	}
 	for i, call := range o.Calls {
 		hold(l, l.m.filterCPU.Acquire(func() *metric.Spread { return o.CPU(i) }, name, call))

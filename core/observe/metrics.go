@@ -41,6 +41,7 @@ type Metrics struct {
 	filterErrors metric.Counters
 	instances    metric.Callbacks
 	memory       metric.Callbacks
+	stopped      metric.Callbacks
 	filterCPU    metric.Spreads
 	dropped      metric.Callbacks
 
@@ -86,6 +87,7 @@ func NewMetrics(b Build) *Metrics {
 		filterErrors: r.Counters("weir_filter_errors_total", "Calls of a filter that failed.", "filter", "kind"),
 		instances:    r.Gauges("weir_filter_instances", "Instances of a filter that are alive.", "filter"),
 		memory:       r.Gauges("weir_filter_memory_bytes", "Linear memory of a filter's instances.", "filter"),
+		stopped:      r.Gauges("weir_filter_stopped", "1 while a filter is not called since it failed too often.", "filter"),
 		filterCPU:    r.Spreads("weir_filter_cpu_seconds", "CPU time of the calls of a filter's guest.", "filter", "phase"),
 		dropped:      r.CounterCallbacks("weir_log_lines_dropped_total", "Log lines dropped because the log's reader was too slow or gone.", "log"),
 	}

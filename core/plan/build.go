@@ -271,7 +271,7 @@ func keyOf(f *filter.Placed) any {
 func filterOptions(f filter.Filter) observe.FilterOptions {
 	o := observe.FilterOptions{Phases: Phases[:], Kinds: fault.Names()}
 	if m, ok := f.(filter.Measured); ok {
-		o.Instances, o.Memory = m.Instances, m.Memory
+		o.Instances, o.Memory, o.Stopped = m.Instances, m.Memory, m.Stopped
 	}
 	if t, ok := f.(filter.Timed); ok {
 		o.Calls, o.CPU = t.PhaseNames(), t.Spread

@@ -22,5 +22,6 @@ type Shared struct {
 	Metrics   *observe.Metrics
 	Health    *observe.Health
 	Certs     *certs.Registry
+	Faults    FaultLog
 	Plans     sync.WaitGroup // plans that have been built and are not closed yet
 }

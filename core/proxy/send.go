@@ -92,7 +92,9 @@ func (w *walk) logFault(kind fault.Kind, err error) {
 	switch {
 	case kind == fault.FilterReset: // it was meant
 	case kind == fault.Internal, kind.Source() == fault.Guest:
-		log.Error().Err(err).Str("route", w.rt.Name).Bytes("request_id", x.RequestID).Str("filter", x.Record.Filter).Msg("request failed")
+		if e := w.p.Shared.Faults.Begin(log); e != nil {
+			e.Err(err).Str("route", w.rt.Name).Bytes("request_id", x.RequestID).Str("filter", x.Record.Filter).Msg("request failed")
+		}
 	case kind.Source() == fault.Upstream:
 		log.Debug().Err(err).Str("upstream", x.Record.Upstream).Str("endpoint", x.Record.Endpoint).Msg("upstream failed")
 	}

@@ -17,6 +17,7 @@ import (
 
 // TestContain is what a guest may try against the node, each under its name.
 func TestContain(t *testing.T) {
+	passed, all := 0, 0
 	for _, c := range []struct {
 		name string
 		test func(*testing.T)
@@ -41,8 +42,13 @@ func TestContain(t *testing.T) {
 		{"a thousand instantiations", thousandInstances},
 		{"memory comes back", memoryComesBack},
 	} {
-		t.Run(c.name, c.test)
+		if t.Run(c.name, c.test) {
+			passed++
+		}
+		all++
 	}
+	t.Logf("score F1 engine %d", passed)
+	t.Logf("score F1 engine-failed %d", all-passed)
 }
 
 func missingExports(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"unsafe"
 
@@ -17,13 +18,15 @@ import (
 	"github.com/tetratelabs/wazero/api"
 	"github.com/tetratelabs/wazero/experimental"
 
+	"github.com/weirproxy/weir/core/wasm/folder"
 	"github.com/weirproxy/weir/core/wasm/meter"
 )
 
 // Options configures an Engine.
 type Options struct {
 	// CacheDir keeps compiled code between processes. It is made with mode 0700 if missing. What lies in it is run as
-	// native code: nobody else may write there. Empty: compiled code lives as long as its module.
+	// native code: a folder that others may write to, or that is another user's, is refused with folder.ErrShared. Empty:
+	// compiled code lives as long as its module.
 	CacheDir string
 	// Rate is the fuel a core burns in a microsecond. Zero: measured by OpenEngine, which takes up to 20 ms.
 	Rate int64
@@ -53,6 +56,9 @@ func OpenEngine(o Options) (*Engine, error) {
 			return nil, fmt.Errorf("open wasm cache %s: %w", e.cacheDir, err)
 		}
 		_ = c.Close(context.Background())
+		if err := ownCache(e.cacheDir); err != nil {
+			return nil, fmt.Errorf("open wasm cache: what lies there is run as native code, and %w", err)
+		}
 	}
 	if e.rate <= 0 {
 		r, err := calibrate()
@@ -62,6 +68,20 @@ func OpenEngine(o Options) (*Engine, error) {
 		e.rate = r
 	}
 	return e, nil
+}
+
+// ownCache looks at the folder and at those in it that hold compiled code, one for each version of the compiler.
+func ownCache(dir string) error {
+	below, err := filepath.Glob(filepath.Join(dir, "wazero-*"))
+	if err != nil {
+		return err
+	}
+	for _, at := range append(below, dir) {
+		if err := folder.Own(at); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Rate is the fuel a core burns in a microsecond.

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/weirproxy/weir/core/wasm/asm"
+	"github.com/weirproxy/weir/core/wasm/folder"
 	"github.com/weirproxy/weir/core/wasm/meter"
 )
 
@@ -163,7 +164,7 @@ func TestLoadRefuses(t *testing.T) {
 		want string
 	}{
 		{[]byte("no"), "no WebAssembly 1 header"},
-		{big.Bytes(), "memory starts with 32 pages, at most 16 allowed"},
+		{big.Bytes(), "memory starts with 32 pages of 64 KiB, at most 16 allowed"},
 		{bad.Bytes(), "invalid function[0]"},
 	} {
 		_, err := testEngine(t).Load(nocontext, c.b, ModuleOptions{Memory: 1 << 20})
@@ -267,6 +268,38 @@ func TestCacheOnDisk(t *testing.T) {
 	use()
 	if _, err := OpenEngine(Options{CacheDir: files[0]}); err == nil {
 		t.Error("a file was taken for the cache directory")
+	}
+}
+
+// Who may write where compiled code lies could have any code run.
+func TestSharedCache(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state", "wasm")
+	open := func() error {
+		_, err := OpenEngine(Options{CacheDir: dir, Rate: 10_000})
+		return err
+	}
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	below, _ := filepath.Glob(filepath.Join(dir, "wazero-*"))
+	if len(below) != 1 {
+		t.Fatal(below)
+	}
+	for _, at := range []string{filepath.Dir(dir), dir, below[0]} {
+		for _, mode := range []os.FileMode{0o770, 0o702} {
+			if err := os.Chmod(at, mode); err != nil {
+				t.Fatal(err)
+			}
+			if err := open(); !errors.Is(err, folder.ErrShared) {
+				t.Errorf("%s with %v: %v", at, mode, err)
+			}
+		}
+		if err := os.Chmod(at, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := open(); err != nil {
+		t.Error(err)
 	}
 }
 

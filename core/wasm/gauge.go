@@ -73,11 +73,14 @@ func (g *gauge) start(budget int64, fresh bool) {
 	}
 	g.grant(min(first, budget))
 	g.tid, g.carry = 0, 0
-	if g.refills > 0 {
+	if n := g.refills; n > 0 {
 		g.slow, g.blind, g.refills = 16, 0, 0
-		// What came to a refill last time likely does again: then the first interval is worth two reads of the clock.
-		g.lock()
-		g.mark, g.tid = threadClock(&g.ts)
+		// What came to several refills last time likely does again: then the first interval is worth two reads of the clock. One
+		// refill is no reason: such a call ended within its second slice, and is not worth more than the look at it.
+		if n > 1 {
+			g.lock()
+			g.mark, g.tid = threadClock(&g.ts)
+		}
 	}
 }
 
@@ -98,10 +101,11 @@ func (g *gauge) refill(grown bool) {
 	}
 	want := g.toNanos(g.granted - int64(g.fuel.Get()))
 	g.granted = int64(g.fuel.Get()) // booked
-	now, tid := threadClock(&g.ts)
+	// First the thread, then its clock: what that says is of this thread from now on.
+	g.lock()
+	now, tid := g.clock()
 	if g.refills == 0 {
 		g.began, g.away = time.Now(), 0
-		g.lock()
 	}
 	g.refills++
 	g.nominal += want
@@ -171,7 +175,7 @@ func (g *gauge) account(want, now int64, tid int) {
 
 // pause stops the clock for a host function that blocks, and gives the thread to others meanwhile.
 func (g *gauge) pause() {
-	now, tid := threadClock(&g.ts)
+	now, tid := g.clock()
 	if g.tid != 0 && g.tid == tid {
 		g.carry += now - g.mark
 	}
@@ -183,6 +187,14 @@ func (g *gauge) resume() {
 	g.lock()
 	g.mark, g.tid = threadClock(&g.ts)
 	g.away += time.Since(g.paused)
+}
+
+// clock is threadClock, which need not ask for the thread where it cannot have changed since the mark.
+func (g *gauge) clock() (ns int64, tid int) {
+	if g.locked && g.tid != 0 {
+		return clockOf(&g.ts, g.tid)
+	}
+	return threadClock(&g.ts)
 }
 
 func (g *gauge) lock() {

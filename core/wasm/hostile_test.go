@@ -41,7 +41,7 @@ func hostileCalls(t *testing.T) {
 			panic(err)
 		}
 	})}})
-	budget := 5 * ms
+	budget, most := 5*ms, time.Duration(0)
 	for _, name := range []string{"spin", "loop_allocate", "recurse", "recurse_live", "fill", "copy", "grow", "grow_touch",
 		"tablegrow", "loads", "stores", "divide"} {
 		t.Run(name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func hostileCalls(t *testing.T) {
 				// Stacks are garbage of the Go heap: without this the thread is measured marking it.
 				defer debug.SetGCPercent(debug.SetGCPercent(-1))
 			}
-			leastP99(t, budget, func() (over []time.Duration) {
+			p99 := leastP99(t, budget, func() (over []time.Duration) {
 				for range runs {
 					in, err := m.Instantiate(nocontext, InstanceOptions{})
 					if err != nil {
@@ -69,26 +69,28 @@ func hostileCalls(t *testing.T) {
 				}
 				return over
 			})
+			most = max(most, p99-budget)
 		})
 	}
+	t.Logf("score F2 kill %g", float64(most)/float64(ms))
 }
 
 // leastP99 fails t if the p99 of what run measures is over the budget by more than stopSlack in each of three tries: a
 // machine that others use takes time off a thread now and then that its clock counts. Under the race detector and when
-// coverage is counted the figures are only logged.
-func leastP99(t *testing.T, budget time.Duration, run func() []time.Duration) {
+// coverage is counted the figures are only logged. It gives the p99 of the last try.
+func leastP99(t *testing.T, budget time.Duration, run func() []time.Duration) (p99 time.Duration) {
 	t.Helper()
 	for try := 1; ; try++ {
 		took := run()
 		slices.Sort(took)
-		p99 := took[len(took)*99/100-1]
+		p99 = took[len(took)*99/100-1]
 		t.Logf("p1 %v p50 %v p99 %v max %v", took[len(took)/100], took[len(took)/2], p99, took[len(took)-1])
 		switch {
 		case p99 <= budget+stopSlack, raceEnabled, testing.CoverMode() != "":
-			return
+			return p99
 		case try == 3:
 			t.Errorf("p99 of the thread's CPU is %v for a budget of %v", p99, budget)
-			return
+			return p99
 		}
 	}
 }

@@ -75,6 +75,9 @@ type Func struct {
 	busy    bool
 }
 
+// Name is what the function is exported as.
+func (f *Func) Name() string { return f.name }
+
 // Params and Results are the numbers of values the function takes and gives.
 func (f *Func) Params() int  { return f.params }
 func (f *Func) Results() int { return f.results }

@@ -36,7 +36,7 @@ func limits(t *testing.T) {
 		want string
 	}{
 		{"memory", func() []byte { var m asm.Module; m.Memory(1025, -1); return m.Bytes() }(), ModuleOptions{},
-			"memory starts with 1025 pages, at most 1024 allowed at byte 10"},
+			"memory starts with 1025 pages of 64 KiB, at most 1024 allowed at byte 10"},
 		{"table", func() []byte { var m asm.Module; m.Table(asm.Func, 65_537, -1); return m.Bytes() }(), ModuleOptions{},
 			"table starts with 65537 entries, at most 65536 allowed at byte 11"},
 		{"tables", module(func(m *asm.Module) {

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm/asm"
@@ -243,10 +244,11 @@ func TestErrors(t *testing.T) {
 	}
 	f("file: none.wasm", "there is no file none.wasm")
 	f("file: .", "there are several modules in the folder "+d+" (big.wasm, empty.wasm, g.wasm, 1 more): name one of them")
-	f("file: no.wasm", "no.wasm: not a WebAssembly module: it does not begin with the magic number and version 1")
+	f("file: no.wasm", "no.wasm: not a WebAssembly module: it is text")
 	f("file: empty.wasm", "it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it exports no function")
 	f("file: g.wasm, sha256: "+hex.EncodeToString(pin[:]), "g.wasm is not the module that is pinned: its sha256 is "+hex.EncodeToString(sum[:])+", not "+hex.EncodeToString(pin[:]))
 	f("file: g.wasm, env: {A: {file: none}}", "read secret: open none: no such file or directory")
+	f("file: g.wasm, pause: 2s, tags: {a: '(b(c))'}", "it is an http-wasm filter, and these keys are for those of Proxy-Wasm: tags, pause; take them out")
 	f("file: big.wasm, memory: 64KiB", "load module f: read module: memory…")
 	if len(k.Filters()) != 0 {
 		t.Error("something is left")
@@ -328,6 +330,41 @@ func TestOpenAndCache(t *testing.T) {
 	}
 }
 
+// proxyGuest is a filter of Proxy-Wasm that takes whatever it is configured with.
+func proxyGuest() []byte {
+	m := &asm.Module{}
+	m.Memory(1, -1)
+	m.Export("memory", 2, 0)
+	m.Export("proxy_abi_version_0_2_1", 0, m.Func(nil, nil, nil))
+	m.Export("proxy_on_context_create", 0, m.Func(asm.T(asm.I32, asm.I32), nil, nil))
+	return m.Bytes()
+}
+
+// Where others may write, nothing compiled is kept, nor taken from there; filters load all the same.
+func TestSharedCache(t *testing.T) {
+	cache := filepath.Join(t.TempDir(), "wasm")
+	if err := os.Mkdir(cache, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(cache, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	log := &coretest.Buffer{}
+	k := newKind(t, Options{CacheDir: cache})
+	k.o.Log = zerolog.New(log)
+	p := build(k, spec(t, dir(t, map[string][]byte{"g.wasm": guest()}), "f: {file: g.wasm}", "f"))
+	if err := p.errs.Err(); err != nil || len(p.placed[0]) != 1 {
+		t.Error(err)
+	}
+	p.close(t)
+	if files, _ := filepath.Glob(filepath.Join(cache, "*", "*")); len(files) != 0 {
+		t.Error("kept:", files)
+	}
+	if !strings.Contains(log.String(), "others may write to it") {
+		t.Error(log)
+	}
+}
+
 // Every block of YAML in the README is a configuration that loads.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile("README.md")
@@ -342,8 +379,10 @@ func TestReadme(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(d, "filters"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(d, "filters", "tagger.wasm"), guest(), 0o600); err != nil {
-		t.Fatal(err)
+	for name, code := range map[string][]byte{"tagger.wasm": guest(), "policy.wasm": proxyGuest()} {
+		if err := os.WriteFile(filepath.Join(d, "filters", name), code, 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, b := range blocks {
 		s, err := config.Parse(filepath.Join(d, "weir.yaml"), []byte(b[1]), nil)

@@ -3,11 +3,16 @@ package wasm
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/rs/zerolog"
 
 	"github.com/weirproxy/weir/core/config"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wasm/folder"
 	"github.com/weirproxy/weir/core/wasm/httpabi"
 	"github.com/weirproxy/weir/core/wasm/proxyabi"
 )
@@ -28,7 +33,7 @@ func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
 		return nil, err
 	}
 	if k.engine == nil {
-		if k.engine, err = wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir}); err != nil {
+		if k.engine, err = k.openEngine(); err != nil {
 			return nil, err
 		}
 	}
@@ -39,8 +44,8 @@ func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
 	if built.Kind == abi.ProxyWasm {
 		return k.openVM(c, id, s, code, built)
 	}
-	if len(c.Calls) > 0 || c.VMID != "" || c.VMConfig != "" || c.RootID != "" {
-		return nil, errors.New("it is an http-wasm filter, which has no calls, vm_id, vm_config or root_id")
+	if keys := foreign(c); len(keys) > 0 {
+		return nil, fmt.Errorf("it is an http-wasm filter, and these keys are for those of Proxy-Wasm: %s; take them out", strings.Join(keys, ", "))
 	}
 	f, err := httpabi.Open(context.Background(), k.engine, code, httpabi.Options{
 		Name: c.Name, Config: []byte(id.config), CPU: c.CPU, CPUTotal: c.CPUTotal, Start: c.Start, Memory: uint64(c.Memory),
@@ -50,6 +55,33 @@ func (k *Kind) load(c *config.WasmFilter, id key, s *source) (made, error) {
 		return nil, err
 	}
 	return httpFilter{f}, nil
+}
+
+// openEngine makes the engine: one that keeps no compiled code on disk, where others could put in theirs.
+func (k *Kind) openEngine() (*wasm.Engine, error) {
+	e, err := wasm.OpenEngine(wasm.Options{CacheDir: k.o.CacheDir})
+	if errors.Is(err, folder.ErrShared) {
+		k.o.Log.Warn().Err(err).Msg("compiled modules are not kept: chmod go-w would help")
+		return wasm.OpenEngine(wasm.Options{})
+	}
+	return e, err
+}
+
+// foreign lists the keys given that mean nothing to http-wasm. Nothing in a configuration is ignored.
+func foreign(c *config.WasmFilter) (keys []string) {
+	for _, k := range []struct {
+		name  string
+		given bool
+	}{
+		{"calls", len(c.Calls) > 0}, {"vm_id", c.VMID != ""}, {"vm_config", c.VMConfig != ""}, {"root_id", c.RootID != ""},
+		{"stop_iteration", c.StopIteration}, {"properties", c.Properties == config.PropertiesKong}, {"tags", len(c.Tags) > 0},
+		{"pause", c.Pause != 0 && c.Pause != config.DefaultPause},
+	} {
+		if k.given {
+			keys = append(keys, k.name)
+		}
+	}
+	return keys
 }
 
 // bodyLimit is what both ABIs understand: a zero in a configuration means none, not the default.
@@ -107,13 +139,22 @@ func (k *Kind) openVM(c *config.WasmFilter, id key, s *source, code []byte, buil
 	k.vms[id.vm] = v
 	k.mu.Unlock()
 	if links := p.Status().Links; links != nil || !built.Marked {
-		e := k.o.Log.Warn().Str("filter", c.Name).Stringer("abi", built)
+		e, text := k.o.Log.Warn().Str("filter", c.Name).Stringer("abi", built), "filter loaded, though it does not say which version of Proxy-Wasm it is built for"
 		if links != nil {
-			e = e.Strs("stubbed", links.Stubbed).Strs("adapted", links.Adapted)
+			text = "filter loaded, but not all that it imports is there: calls of what is stubbed fail"
+			e = list(list(e, "stubbed", links.Stubbed), "adapted", links.Adapted)
 		}
-		e.Msg("filter loaded, but not all that it asks for is there")
+		e.Msg(text)
 	}
 	return &proxyFilter{vm: v, Plugin: p}, nil
+}
+
+// list adds names to a line, if there are any.
+func list(e *zerolog.Event, key string, names []string) *zerolog.Event {
+	if len(names) > 0 {
+		e = e.Strs(key, names)
+	}
+	return e
 }
 
 func plugin(c *config.WasmFilter, id key) proxyabi.PluginOptions {

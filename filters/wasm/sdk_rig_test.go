@@ -25,6 +25,12 @@ type house struct {
 // keeps compiled modules between nodes; empty: nowhere. The node and its filters end with the test.
 func serve(t testing.TB, state, yaml string, modules map[string][]byte, handler http.Handler, env map[string]string) *house {
 	t.Helper()
+	return serveAll(t, state, head+yaml, modules, handler, env)
+}
+
+// serveAll is serve for a whole configuration.
+func serveAll(t testing.TB, state, yaml string, modules map[string][]byte, handler http.Handler, env map[string]string) *house {
+	t.Helper()
 	h := &house{log: &coretest.Buffer{}}
 	h.Set = filters.Open(filters.Options{StateDir: state, Log: zerolog.New(h.log), Open: func(file string) ([]byte, error) {
 		return modules[file[strings.LastIndexByte(file, '/')+1:]], nil
@@ -41,7 +47,7 @@ func serve(t testing.TB, state, yaml string, modules map[string][]byte, handler 
 	if handler == nil {
 		handler = http.NotFoundHandler()
 	}
-	h.Rig = coretest.Start(t, head+yaml, handler, coretest.Options{Kinds: h.Set.Standard(), Filters: h.Set.Wasm.Filters, Figures: h.Set.Wasm.AppendMetrics, Env: env})
+	h.Rig = coretest.Start(t, yaml, handler, coretest.Options{Kinds: h.Set.Standard(), Filters: h.Set.Wasm.Filters, Figures: h.Set.Wasm.AppendMetrics, Env: env})
 	return h
 }
 

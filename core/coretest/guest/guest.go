@@ -54,6 +54,7 @@ const rustTarget = "wasm32-unknown-unknown"
 // AssemblyScript builds a module from one file and what it imports from its own folder.
 func AssemblyScript(t testing.TB, file string) []byte {
 	t.Helper()
+	tool(t, "node", "--version")
 	asc := filepath.Join(root(), "build/tools/node_modules/.bin/asc")
 	if _, err := os.Stat(asc); err != nil {
 		t.Fatal("build/tools/node_modules/.bin/asc is missing: `make tools` installs it")

@@ -56,8 +56,8 @@ func (b *Breaker) Allow() (ok, trial bool) {
 	return true, true
 }
 
-// Failed notes a failure.
-func (b *Breaker) Failed(trial bool) {
+// Failed notes a failure. It gives for how long calls are stopped from now on, 0 if that is nothing new.
+func (b *Breaker) Failed(trial bool) (stopped time.Duration) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.clock()
@@ -65,7 +65,7 @@ func (b *Breaker) Failed(trial bool) {
 		b.trial = false
 		b.pause = min(max(2*b.pause, pauseFirst), pauseMost)
 		b.until.Store(now + int64(b.pause))
-		return
+		return b.pause
 	}
 	b.at[b.n%breakAfter] = now
 	b.n++
@@ -73,11 +73,14 @@ func (b *Breaker) Failed(trial bool) {
 	if b.until.Load() == 0 && oldest > 0 && now-oldest <= int64(breakIn) {
 		b.pause = pauseFirst
 		b.until.Store(now + int64(b.pause))
+		return b.pause
 	}
+	return 0
 }
 
-// Settled ends a trial: ok if the filter worked, else nothing was learned and another may be made.
-func (b *Breaker) Settled(ok bool) {
+// Settled ends a trial: ok if the filter worked, else nothing was learned and another may be made. It reports whether calls are
+// stopped no more.
+func (b *Breaker) Settled(ok bool) (back bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trial = false
@@ -86,10 +89,19 @@ func (b *Breaker) Settled(ok bool) {
 		b.n = 0
 		b.until.Store(0)
 	}
+	return ok
 }
 
 // Open reports whether calls are stopped.
 func (b *Breaker) Open() bool { return b.until.Load() != 0 }
+
+// Gauge is Open as a metric has it.
+func (b *Breaker) Gauge() float64 {
+	if b.Open() {
+		return 1
+	}
+	return 0
+}
 
 // Stopped is for how much longer calls are stopped; zero if the next one is a trial. It reports false if they are not.
 func (b *Breaker) Stopped() (left time.Duration, ok bool) {

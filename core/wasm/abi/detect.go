@@ -112,7 +112,7 @@ func (o *Outline) guess() string {
 	case from["http_handler"] || from["env"] && o.imports("proxy_"):
 		return "it imports the functions of one, but does not export what is to be called; was it linked as a program, or stripped of its exports?"
 	case o.Export("_start") != nil && wasi:
-		return "it is a WASI command, a program with a main function of its own"
+		return "it is a WASI command, a program with a main function of its own; filters are built as libraries (Go: -buildmode=c-shared, Rust: crate-type cdylib)"
 	case o.Export("_initialize") != nil && wasi:
 		return "it is a WASI library (it exports " + o.list() + ")"
 	case len(o.Exports) == 0:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"unicode"
 )
 
 // magic begins a core module: the magic number and version 1.
@@ -24,7 +25,7 @@ func Form(code []byte) error {
 		return fmt.Errorf("%w: it is cut off after %d bytes", ErrForm, len(code))
 	case bytes.HasPrefix(code, magic[:4]) && len(code) >= 8:
 		if code[6] == 1 && code[7] == 0 {
-			return fmt.Errorf("%w of the core kind: it is a component of the component model, which no proxy's filter ABI uses", ErrForm)
+			return fmt.Errorf("%w of the core kind: it is a component of the component model, which no proxy's filter ABI uses; build a core module (Rust: wasm32-wasip1)", ErrForm)
 		}
 		return fmt.Errorf("%w of version 1: its version is %d", ErrForm, uint(code[4])|uint(code[5])<<8|uint(code[6])<<16|uint(code[7])<<24)
 	}
@@ -55,6 +56,9 @@ func text(code []byte) string {
 		case bytes.HasPrefix(code, []byte("{")):
 			return "JSON"
 		default:
+			if head := code[:min(len(code), 64)]; len(head) > 0 && bytes.IndexFunc(head, func(r rune) bool { return !unicode.IsPrint(r) && !unicode.IsSpace(r) }) < 0 {
+				return "text"
+			}
 			return ""
 		}
 	}

@@ -18,11 +18,10 @@ const (
 
 // Journal is a filter's log, bounded. Its methods may be called concurrently.
 type Journal struct {
-	log    zerolog.Logger
-	second atomic.Int64
-	lines  atomic.Int64
-	lost   atomic.Int64 // in all
-	told   atomic.Int64 // lost lines that the log has told of
+	log  zerolog.Logger
+	pace clock.Pace
+	lost atomic.Int64 // in all
+	told atomic.Int64 // lost lines that the log has told of
 }
 
 // NewJournal makes the log of one filter.
@@ -33,6 +32,14 @@ func NewJournal(log zerolog.Logger, filter string) *Journal {
 // Log is the log itself, of what the host has to say; what guests cause asks Admit first.
 func (j *Journal) Log() *zerolog.Logger { return &j.log }
 
+// Stopped tells that the filter is not called for d.
+func (j *Journal) Stopped(d time.Duration) {
+	j.log.Error().Stringer("for", d).Msg("filter failed too often: it is not called for a while, then tried with one request")
+}
+
+// Back tells that a filter that was stopped is called again.
+func (j *Journal) Back() { j.log.Info().Msg("filter works again") }
+
 // Drop counts a line that is not written.
 func (j *Journal) Drop() { j.lost.Add(1) }
 
@@ -41,19 +48,17 @@ func (j *Journal) Lost() int64 { return j.lost.Load() }
 
 // Admit reports whether one more line may be written now.
 func (j *Journal) Admit() bool {
-	now := clock.Nano() / int64(time.Second)
-	if then := j.second.Load(); then != now && j.second.CompareAndSwap(then, now) {
-		j.lines.Store(0)
+	ok, first := j.pace.Admit(LinesPerSecond)
+	if first {
 		lost := j.lost.Load()
 		if n := lost - j.told.Swap(lost); n > 0 {
 			j.log.Warn().Int64("lines", n).Msg("filter logs too much: lines dropped")
 		}
 	}
-	if j.lines.Add(1) > LinesPerSecond {
+	if !ok {
 		j.lost.Add(1)
-		return false
 	}
-	return true
+	return ok
 }
 
 // Line writes what a guest says; id is the request's, nil for none.

@@ -25,8 +25,8 @@ type Outline struct {
 	// Malformed says what could not be read; the rest was. The engine, which checks everything, refuses such a module.
 	Malformed string
 
-	form  error
-	empty map[string]bool
+	form   error
+	bodies map[string]bodyKind // of exported functions that are not busy
 }
 
 // Func is a function as its importer or exporter sees it. Params and Results hold value types in the binary format's encoding
@@ -60,7 +60,11 @@ func (o *Outline) Export(name string) *Func {
 }
 
 // Empty reports whether an exported function does nothing at all: it has no locals and its first instruction is its end.
-func (o *Outline) Empty(name string) bool { return o.empty[name] }
+func (o *Outline) Empty(name string) bool { return o.bodies[name] == bodyEmpty }
+
+// Idle reports whether an exported function is empty, or does nothing but give a constant: nobody could tell whether it was
+// called whose result nobody wants.
+func (o *Outline) Idle(name string) bool { return o.bodies[name] != bodyBusy }
 
 // Custom reports whether there is a custom section of that name.
 func (o *Outline) Custom(name string) bool { return slices.Contains(o.Customs, name) }
@@ -71,7 +75,7 @@ const maxListed = 1 << 17
 
 // Scan reads a module's outline. It takes any bytes: of what is no module at all Detect gives the reason.
 func Scan(code []byte) *Outline {
-	o := &Outline{Size: len(code), form: Form(code), empty: map[string]bool{}}
+	o := &Outline{Size: len(code), form: Form(code), bodies: map[string]bodyKind{}}
 	if o.form != nil {
 		return o
 	}
@@ -100,7 +104,7 @@ type scanner struct {
 	types     []Func
 	imported  []uint32 // types of imported functions
 	functions []uint32 // types of the module's own
-	bare      []bool   // which of them are empty
+	bodies    []bodyKind
 	exports   []uint32 // indices of o.Exports
 	customs   map[string]bool
 }
@@ -130,10 +134,36 @@ func (s *scanner) section(id byte, r *reader) {
 		s.o.Start = true
 	case 10:
 		s.o.Code = len(r.b)
-		r.each(func(r *reader) { s.bare = append(s.bare, bytes.Equal(r.take(r.uint()), []byte{0, 0x0b})) })
+		r.each(func(r *reader) { s.bodies = append(s.bodies, kindOf(r.take(r.uint()))) })
 	case 11:
 		s.o.Data = len(r.b)
 	}
+}
+
+// bodyKind is what a function's body does.
+type bodyKind uint8
+
+const (
+	bodyBusy     bodyKind = iota // all that is not one of these
+	bodyEmpty                    // nothing
+	bodyConstant                 // it gives an i32 that is always the same
+)
+
+// kindOf looks at a body without locals: an end, or i32.const, a number in LEB128, and an end.
+func kindOf(b []byte) bodyKind {
+	switch n := len(b); {
+	case bytes.Equal(b, []byte{0, 0x0b}):
+		return bodyEmpty
+	case n < 4 || b[0] != 0 || b[1] != 0x41 || b[n-1] != 0x0b:
+	default:
+		for i, c := range b[2 : n-1] {
+			if last := i == n-4; last != (c < 0x80) {
+				return bodyBusy
+			}
+		}
+		return bodyConstant
+	}
+	return bodyBusy
 }
 
 func (s *scanner) typ(r *reader) {
@@ -208,8 +238,8 @@ func (s *scanner) resolve() {
 		if own < len(s.functions) {
 			e.Params, e.Results = s.typeOf(s.functions[own])
 		}
-		if own < len(s.bare) && s.bare[own] {
-			s.o.empty[e.Name] = true
+		if own < len(s.bodies) && s.bodies[own] != bodyBusy {
+			s.o.bodies[e.Name] = s.bodies[own]
 		}
 	}
 }

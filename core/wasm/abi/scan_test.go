@@ -17,6 +17,15 @@ func TestScan(t *testing.T) {
 	m.Memory(1, 2)
 	empty := m.Func(nil, nil, nil)
 	local := m.Func(asm.T(asm.I32), nil, asm.T(asm.I32))
+	zero := m.Func(nil, asm.T(asm.I32), nil, asm.Const32(0))
+	large := m.Func(nil, asm.T(asm.I32), nil, asm.Const32(-1<<31))
+	spare := m.Func(nil, asm.T(asm.I32), asm.T(asm.I32), asm.Const32(1))
+	sum := m.Func(nil, asm.T(asm.I32), nil, asm.Const32(1), asm.Const32(1), asm.Add32)
+	stop := m.Func(nil, nil, nil, asm.Unreachable)
+	both := m.Func(nil, nil, nil, asm.Const32(1), asm.Drop)
+	for name, f := range map[string]uint32{"zero": zero, "large": large, "spare": spare, "sum": sum, "stop": stop, "both": both} {
+		m.Export(name, 0, f)
+	}
 	m.Export("imported", 0, 0)
 	m.Export("empty", 0, empty)
 	m.Export("local", 0, local)
@@ -24,7 +33,7 @@ func TestScan(t *testing.T) {
 	m.Export("beyond", 0, 99)
 	code := m.Bytes()
 	o := Scan(code)
-	if o.Malformed != "" || len(o.Imports) != 1 || len(o.Exports) != 4 || o.Functions != 2 || o.Size != len(code) || o.Code == 0 || o.Start {
+	if o.Malformed != "" || len(o.Imports) != 1 || len(o.Exports) != 10 || o.Functions != 8 || o.Size != len(code) || o.Code == 0 || o.Start {
 		t.Errorf("%+v", o)
 	}
 	if m := o.Memory; m == nil || *m != (Memory{Min: 1, Max: 2, Bounded: true, Exported: true}) {
@@ -33,6 +42,14 @@ func TestScan(t *testing.T) {
 	for name, want := range map[string]bool{"imported": false, "empty": true, "local": false, "beyond": false, "absent": false} {
 		if o.Empty(name) != want {
 			t.Errorf("%s: empty is %v", name, !want)
+		}
+	}
+	for name, want := range map[string]bool{
+		"empty": true, "zero": true, "large": true,
+		"spare": false, "sum": false, "stop": false, "both": false, "imported": false, "local": false, "beyond": false, "absent": false,
+	} {
+		if o.Idle(name) != want {
+			t.Errorf("%s: idle is %v", name, !want)
 		}
 	}
 	for _, f := range []*Func{&o.Imports[0], o.Export("imported")} {
@@ -123,7 +140,7 @@ func TestDetect(t *testing.T) {
 	}
 	f(module(nil, "proxy_abi_version_0_3_0", "handle_request"), `it is built for Proxy-Wasm "0.3.0", which weir does not know: 0.1.0, 0.2.0, 0.2.1 and 0.2.100 it does`)
 	const no = "it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): "
-	f(module([]string{"wasi_snapshot_preview1 fd_write"}, "_start"), no+"it is a WASI command, a program with a main function of its own")
+	f(module([]string{"wasi_snapshot_preview1 fd_write"}, "_start"), no+"it is a WASI command, a program with a main function of its own; filters are built as libraries (Go: -buildmode=c-shared, Rust: crate-type cdylib)")
 	f(module([]string{"wasi_unstable fd_write"}, "_initialize", "run"), no+`it is a WASI library (it exports "_initialize", "run")`)
 	f(module([]string{"gojs runtime.wasmExit"}, "run"), no+"it is a Go program for the browser (GOOS=js); GOOS=wasip1 and -buildmode=c-shared make filters")
 	f(module([]string{"wbg __wbindgen_throw"}, "run"), no+"it is built for JavaScript by wasm-bindgen")
@@ -136,7 +153,7 @@ func TestDetect(t *testing.T) {
 	const bad = "not a WebAssembly module: it "
 	f(nil, bad+"is empty")
 	f([]byte("\x00asm"), bad+"is cut off after 4 bytes")
-	f([]byte("\x00asm\x0d\x00\x01\x00\x00"), "not a WebAssembly module of the core kind: it is a component of the component model, which no proxy's filter ABI uses")
+	f([]byte("\x00asm\x0d\x00\x01\x00\x00"), "not a WebAssembly module of the core kind: it is a component of the component model, which no proxy's filter ABI uses; build a core module (Rust: wasm32-wasip1)")
 	f([]byte("\x00asm\x02\x00\x00\x00"), "not a WebAssembly module of version 1: its version is 2")
 	f([]byte("\x1f\x8b\x08"), bad+"is compressed by gzip: unpack it first")
 	f([]byte("PK\x03\x04"), bad+"is a zip archive: unpack it first")
@@ -145,7 +162,8 @@ func TestDetect(t *testing.T) {
 	f([]byte("<!DOCTYPE html>"), bad+"is HTML or XML: the page of an error, perhaps")
 	f([]byte("{}"), bad+"is JSON")
 	f([]byte("version https://git-lfs.github.com/spec/v1\n"), bad+"is a pointer of Git LFS: git lfs pull fetches the module")
-	f([]byte("some text"), bad+"does not begin with the magic number and version 1")
+	f([]byte("some text"), bad+"is text")
+	f([]byte("\x01\x02some"), bad+"does not begin with the magic number and version 1")
 	f([]byte(strings.Repeat("(;;)", 1000)), bad+"does not begin with the magic number and version 1")
 }
 

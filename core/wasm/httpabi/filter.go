@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"runtime"
-	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -55,15 +54,13 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 // Filter is one http-wasm guest with its configuration, as a filter.Filter. Its instances serve one exchange at a time:
 // from handle_request until handle_response has returned.
 type Filter struct {
-	o       Options
-	module  *wasm.Module
-	stock   *wasm.Stock
-	journal *abi.Journal
-	breaker abi.Breaker
-	memory  atomic.Int64 // bytes of the largest instance so far
-	errors  [len(errorKinds)]atomic.Int64
-	last    atomic.Pointer[filter.Failure]
-	silent  bool // handle_response does nothing
+	o        Options
+	module   *wasm.Module
+	stock    *wasm.Stock
+	journal  *abi.Journal
+	breaker  abi.Breaker
+	failures abi.Failures
+	silent   bool // handle_response does nothing
 
 	abi.Phases // what calls have cost
 }
@@ -125,7 +122,7 @@ func (f *Filter) ended(g *guest, slot int, next bool, err error) (filter.Verdict
 func (f *Filter) broken(g *guest, next bool) error {
 	cause := g.err
 	if cause == errRequestLimit || cause == errResponseLimit {
-		f.errors[errorLimit].Add(1)
+		f.failures.Add(abi.FailedLimit)
 	}
 	if next {
 		g.frozen = true
@@ -189,7 +186,7 @@ func (g *guest) buffer() {
 func (f *Filter) acquire() (*guest, error) {
 	ok, trial := f.breaker.Allow()
 	if !ok {
-		f.errors[errorStopped].Add(1)
+		f.failures.Add(abi.FailedStopped)
 		return nil, errStopped
 	}
 	in, err := f.stock.Get(background, f.o.Wait)
@@ -199,14 +196,14 @@ func (f *Filter) acquire() (*guest, error) {
 		return g, nil
 	}
 	if errors.Is(err, wasm.ErrBusy) {
-		f.errors[errorBusy].Add(1)
+		f.failures.Add(abi.FailedBusy)
 		if trial {
 			f.breaker.Settled(false)
 		}
 		return nil, errBusy
 	}
-	f.failed(errorStart, err)
-	f.breaker.Failed(trial)
+	f.failures.Note(abi.FailedStart, err)
+	f.punish(trial)
 	return nil, fault.Wrap(fault.GuestFailed, err)
 }
 
@@ -217,21 +214,34 @@ var background = context.Background()
 func (f *Filter) done(g *guest, err error) error {
 	trial := g.trial
 	id := g.x.RequestID
-	f.sized(int64(g.in.Memory().Size()))
+	f.failures.Grown(int64(g.in.Memory().Size()))
 	if err == nil {
 		g.reset()
 		f.stock.Put(g.in)
 		if trial {
-			f.breaker.Settled(true)
+			f.settled()
 		}
 		return nil
 	}
-	f.failed(kindOf(err), err)
-	f.breaker.Failed(trial)
+	f.failures.Note(abi.FailureOf(err), err)
+	f.punish(trial)
 	f.report(err, id)
 	g.visit = visit{}
 	f.stock.Discard(g.in)
 	return err
+}
+
+// punish notes a failure, and settled a trial that went well; the log tells what changes by that.
+func (f *Filter) punish(trial bool) {
+	if d := f.breaker.Failed(trial); d > 0 {
+		f.journal.Stopped(d)
+	}
+}
+
+func (f *Filter) settled() {
+	if f.breaker.Settled(true) {
+		f.journal.Back()
+	}
 }
 
 // report logs a trap with the guest's stack.

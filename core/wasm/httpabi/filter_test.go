@@ -94,7 +94,7 @@ func TestOpenErrors(t *testing.T) {
 	p := newProgram()
 	eq(t, "canary", openError(t, p.build(asm.Cat(asm.Unreachable), nil)), "it failed on a request made up to try it: unreachable")
 	p = newProgram()
-	eq(t, "canary", openError(t, p.build(next, spin)), "it failed on a request made up to try it: cpu budget spent")
+	eq(t, "canary", openError(t, p.build(next, spin)), "it failed on a request made up to try it: cpu budget spent: start gives it "+"50ms")
 }
 
 // armed runs code in handle_request (or in handle_response) of requests that say so.

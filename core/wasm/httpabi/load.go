@@ -37,7 +37,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Args: []string{o.Name}, Log: f.journal.Output,
 	})
 	if err != nil {
-		return nil, oneLine(err)
+		return nil, abi.Refusal(err, o.Start, o.Memory)
 	}
 	f.module = m
 	if err := signatures(m); err != nil {
@@ -49,11 +49,11 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options) (*Filter,
 	})
 	if err != nil {
 		_ = m.Close()
-		return nil, oneLine(err)
+		return nil, abi.Refusal(err, o.Start, o.Memory)
 	}
 	if err := f.canary(); err != nil {
 		_ = f.Close()
-		return nil, oneLine(err)
+		return nil, abi.Refusal(err, o.Start, o.Memory)
 	}
 	return f, nil
 }
@@ -115,7 +115,7 @@ func (f *Filter) canary() error {
 	x.Client.IP = x.Client.Peer.Addr()
 	x.NewRequestID()
 	g.begin(x)
-	f.sized(int64(g.in.Memory().Size()))
+	f.failures.Grown(int64(g.in.Memory().Size()))
 	next, err := g.callRequest(f.o.Start)
 	if err == nil && next {
 		g.setAside()
@@ -134,13 +134,4 @@ func (f *Filter) canary() error {
 	g.reset()
 	f.stock.Put(g.in)
 	return nil
-}
-
-// oneLine keeps the first line of an error: the engine appends the guest's stack.
-func oneLine(err error) error {
-	text := err.Error()
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		return errors.New(text[:i])
-	}
-	return err
 }

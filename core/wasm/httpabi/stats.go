@@ -1,26 +1,11 @@
 package httpabi
 
 import (
-	"errors"
 	"time"
 
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
-)
-
-// errorKinds names what Stats.Errors counts.
-var errorKinds = [...]string{"trap", "budget", "depth", "memory", "busy", "start", "body_limit", "stopped"}
-
-const (
-	errorTrap = iota
-	errorBudget
-	errorDepth
-	errorMemory
-	errorBusy    // no instance came free in time
-	errorStart   // no instance could be made
-	errorLimit   // more body than body_limit
-	errorStopped // not called: it failed too often
 )
 
 // Stats are figures of one filter. Calls are counted by who makes them.
@@ -35,13 +20,8 @@ type Stats struct {
 // Stats reads the counters.
 func (f *Filter) Stats() Stats {
 	s := Stats{
-		Errors: map[string]int64{}, LinesDropped: f.journal.Lost(), MemoryHigh: f.memory.Load(),
+		Errors: f.failures.Counts(), LinesDropped: f.journal.Lost(), MemoryHigh: f.failures.High(),
 		Stopped: f.breaker.Open(), Stock: f.stock.Stats(),
-	}
-	for i, kind := range errorKinds {
-		if n := f.errors[i].Load(); n > 0 {
-			s.Errors[kind] = n
-		}
 	}
 	return s
 }
@@ -50,7 +30,10 @@ func (f *Filter) Stats() Stats {
 func (f *Filter) Instances() float64 { return float64(f.stock.Stats().Live) }
 
 // Memory implements filter.Measured. It is a bound from above: as if all instances were as large as the largest has been.
-func (f *Filter) Memory() float64 { return f.Instances() * float64(f.memory.Load()) }
+func (f *Filter) Memory() float64 { return f.Instances() * float64(f.failures.High()) }
+
+// Stopped implements filter.Measured.
+func (f *Filter) Stopped() float64 { return f.breaker.Gauge() }
 
 // Status is all of filter.Status that the filter itself knows: where its module came from and where it is used does its
 // owner. Any goroutine may call.
@@ -65,7 +48,7 @@ func (f *Filter) Status() filter.Status {
 		Use:    &filter.Use{InUse: s.Stock.InUse, Waited: s.Stock.Waits, TimedOut: s.Stock.Timeouts},
 		Memory: filter.Memory{Now: int64(f.Memory()), High: s.MemoryHigh, Cap: int64(f.o.Memory)},
 		Budget: filter.Budget{Call: f.o.CPU, Stream: f.o.CPUTotal, Start: f.o.Start},
-		Phases: f.Snapshot(), Failures: s.Errors, Dropped: s.LinesDropped, Last: f.last.Load(),
+		Phases: f.Snapshot(), Failures: s.Errors, Dropped: s.LinesDropped, Last: f.failures.Last(),
 		Links: abi.Links(f.module.Links()),
 	}
 	if left, stopped := f.breaker.Stopped(); stopped {
@@ -76,40 +59,6 @@ func (f *Filter) Status() filter.Status {
 		}
 	}
 	return st
-}
-
-// failed counts a call that did not return, or an instance that could not be made.
-func (f *Filter) failed(kind int, err error) {
-	f.errors[kind].Add(1)
-	stack := ""
-	var trap *wasm.Trap
-	if errors.As(err, &trap) {
-		stack = trap.Stack
-	}
-	f.last.Store(filter.NewFailure(time.Now(), errorKinds[kind], err, stack))
-}
-
-// kindOf sorts what ended a call.
-func kindOf(err error) int {
-	switch {
-	case errors.Is(err, wasm.ErrBudget):
-		return errorBudget
-	case errors.Is(err, wasm.ErrDepth):
-		return errorDepth
-	case errors.Is(err, wasm.ErrMemory):
-		return errorMemory
-	}
-	return errorTrap
-}
-
-// sized notes how large an instance has become.
-func (f *Filter) sized(n int64) {
-	for {
-		high := f.memory.Load()
-		if n <= high || f.memory.CompareAndSwap(high, n) {
-			return
-		}
-	}
 }
 
 // Defaults of Options.

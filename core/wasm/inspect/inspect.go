@@ -396,9 +396,16 @@ func signature(params, results []byte) string {
 	return "(" + types(params) + ")→(" + types(results) + ")"
 }
 
+// maxTypes is the most value types of a list that are named: one signature of a megabyte may be that of every import.
+const maxTypes = 32
+
 // types names value types: more than three of one kind in a row by their number.
 func types(list []byte) string {
 	var names []string
+	more := ""
+	if n := len(list); n > maxTypes {
+		list, more = list[:maxTypes], fmt.Sprintf(",… %d in all", n)
+	}
 	for i := 0; i < len(list); {
 		n := 1
 		for i+n < len(list) && list[i+n] == list[i] {
@@ -416,5 +423,5 @@ func types(list []byte) string {
 			names = append(names, name)
 		}
 	}
-	return strings.Join(names, ",")
+	return strings.Join(names, ",") + more
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,25 @@ func odd() []byte {
 	m.Export("proxy_on_downstream_data", 0, action(3))
 	m.Export("proxy_on_downstream_connection_close", 0, m.Func(i32s(2), nil, nil))
 	return m.Bytes()
+}
+
+// A module may be made up to make much of itself: what is told of it is not much larger than it is.
+func TestMadeLarge(t *testing.T) {
+	var m asm.Module
+	wide := bytes.Repeat([]byte{asm.I32, asm.I64}, 10_000)
+	for i := range 2000 {
+		m.Import("env", "f"+strconv.Itoa(i), wide, nil)
+	}
+	m.Export("handle_request", 0, m.Func(nil, asm.T(asm.I64), nil, asm.Const64(1)))
+	code := m.Bytes()
+	r := Inspect(context.Background(), code, Options{})
+	b, err := json.Marshal(r)
+	if err != nil || len(r.Imports) != 2000 || r.Loads || len(b) > 32*len(code) {
+		t.Errorf("%d imports, %d bytes of JSON for %d, %v", len(r.Imports), len(b), len(code), err)
+	}
+	if want := "(" + strings.Repeat("i32,i64,", 15) + "i32,i64,… 20000 in all)→()"; r.Imports[0].Wants != want {
+		t.Errorf("%.300s", r.Imports[0].Wants)
+	}
 }
 
 func TestProxyWasm(t *testing.T) {
@@ -189,12 +209,12 @@ func TestStart(t *testing.T) {
 			asm.Const32(4), asm.Const32(0), asm.Const32(4), asm.Call(log), asm.Drop, asm.Get(1), asm.Const32(4), asm.Op(0x46)))
 		return m.Bytes()
 	}()
-	const refused = "proxy_on_configure of filter answered false: the filter refuses its configuration\n"
+	const refused = "proxy_on_configure of filter answered false: the filter refuses its configuration; it logged: \"key?\"\n"
 	f(refuses, Options{Config: []byte("good")})
 	f(refuses, Options{Config: []byte("worse")}, "It logged, when it was tried:\n  key?\n\nIt will not load: "+refused)
 	f(refuses, Options{Config: []byte{}}, "It will not load: "+refused)
 	if r, text := look(t, refuses, Options{}); !r.Loads || r.Trial.Good ||
-		!strings.Contains(text, "It loads, but failed on trial: "+refused+"It was tried without a configuration: --settings gives one.\n") {
+		!strings.Contains(text, "It may load when it is configured, but failed without that: "+refused+"It was tried without a configuration: --settings gives one.\n") {
 		t.Error(text)
 	}
 	big := func() []byte {
@@ -230,7 +250,7 @@ It will not load: not a WebAssembly module: it is WebAssembly text (.wat): wat2w
   size        81 bytes: 1 function in 4 bytes of code, 0 bytes of data
   sha256      …
 
-It will not load: it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it is a WASI command, a program with a main function of its own
+It will not load: it is no filter of an ABI that weir knows (Proxy-Wasm, http-wasm): it is a WASI command, a program with a main function of its own; filters are built as libraries (Go: -buildmode=c-shared, Rust: crate-type cdylib)
 `)
 	var h asm.Module
 	h.Export("handle_request", 0, h.Func(nil, nil, nil))

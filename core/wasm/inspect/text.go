@@ -29,7 +29,7 @@ func (r *Report) Print(w io.Writer) error {
 	}
 	if r.Trial != nil && !r.Trial.Good && r.Loads {
 		p.line("")
-		p.line("It loads, but failed on trial: %s", clean(r.Trial.Error, 1000))
+		p.line("It may load when it is configured, but failed without that: %s", clean(r.Trial.Error, 1000))
 	}
 	if r.Error != "" {
 		p.line("")

@@ -76,9 +76,7 @@ func (f *function) lower(amount int64) {
 }
 
 // callBelowZero calls the host if the i64 on the operand stack is below zero.
-func (f *function) callBelowZero() {
-	f.out.i64(0).op(opI64LtS).op(opIf).op(0x40).call(f.w.out()).op(opEnd)
-}
+func (f *function) callBelowZero() { f.w.callBelowZero(f.out) }
 
 func (f *function) replace(in *instr) {
 	out, w := f.out, f.w

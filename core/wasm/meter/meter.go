@@ -9,7 +9,7 @@ import "fmt"
 
 // Version names the shape of the output. It is part of every compile-cache key and rises with every change that alters
 // a rewritten module.
-const Version = 3
+const Version = 4
 
 // ImportModule and ImportName name the one function a rewritten module imports beyond its own: of type () → (), called
 // when Info.Fuel or Info.Depth has fallen below zero. It either raises the fuel to zero or more and returns, or panics.

@@ -328,7 +328,7 @@ func (c *cursor) limits() limits {
 // cap bounds growth to top; a minimum over first is an error.
 func (l *limits) cap(c *cursor, at int, what string, first, top uint32) {
 	if l.min > first {
-		c.fail(at, "%s, at most %d allowed", fmt.Sprintf(what, l.min), first)
+		c.fail(at, "%s allowed", fmt.Sprintf(what, l.min, first))
 	}
 	if !l.hasMax || l.max > top {
 		l.max, l.hasMax = top, true
@@ -344,7 +344,7 @@ func (m *decoded) readTables(c *cursor, o *Options) {
 		}
 		t := table{elem: c.refType()}
 		t.limits = c.limits()
-		t.cap(c, at, "table starts with %d entries", o.TableEntries, o.TableEntries)
+		t.cap(c, at, "table starts with %d entries, at most %d", o.TableEntries, o.TableEntries)
 		m.tables = append(m.tables, t)
 	}
 }
@@ -362,7 +362,7 @@ func (m *decoded) readMemory(c *cursor, o *Options) {
 	if c.err == nil && (l.min > 65536 || l.hasMax && l.max > 65536) {
 		c.fail(at, "memory over 65536 pages")
 	}
-	l.cap(c, at, "memory starts with %d pages", o.MemoryPages, max(o.MemoryMax, o.MemoryPages))
+	l.cap(c, at, "memory starts with %d pages of 64 KiB, at most %d", o.MemoryPages, max(o.MemoryMax, o.MemoryPages))
 	m.memory = &l
 }
 

@@ -26,8 +26,8 @@ const (
 	opI64Const    = 0x42
 	opI32LeU      = 0x4d
 	opI32GtU      = 0x4b
-	opI64LtS      = 0x53
 	opI64LeU      = 0x58
+	opI64GeS      = 0x59
 	opI32Add      = 0x6a
 	opI32Sub      = 0x6b
 	opI64Add      = 0x7c

@@ -86,7 +86,7 @@ func TestRefused(t *testing.T) {
 			}
 			return m.Bytes()
 		}(), meter.Options{}, "5 tables, at most 4"},
-		{"memory too large", func() []byte { var m asm.Module; m.Memory(2000, -1); return m.Bytes() }(), meter.Options{}, "memory starts with 2000 pages, at most 1024"},
+		{"memory too large", func() []byte { var m asm.Module; m.Memory(2000, -1); return m.Bytes() }(), meter.Options{}, "memory starts with 2000 pages of 64 KiB, at most 1024"},
 		{"memory over 4 GiB", func() []byte { var m asm.Module; m.Memory(1, 65537); return m.Bytes() }(), meter.Options{}, "over 65536"},
 		{"limits", section(5, 1, 1, 5, 2), meter.Options{}, "below minimum"},
 		{"locals", func() []byte {

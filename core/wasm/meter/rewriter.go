@@ -117,5 +117,13 @@ func (w *rewriter) spend(i, at int, e *effort) error {
 
 // checkNegative calls the host if the i64 local is below zero.
 func (w *rewriter) checkNegative(out *code, local uint32) {
-	out.get(local).i64(0).op(opI64LtS).op(opIf).op(0x40).call(w.out()).op(opEnd)
+	out.get(local)
+	w.callBelowZero(out)
+}
+
+// callBelowZero calls the host if the i64 on the operand stack is below zero. The call stands in the branch that is not taken:
+// where ways join, the engine's register allocator goes on with the registers of the one that comes first, and a call leaves
+// none. With the call first, every value that a loop carries would be loaded anew at each turn.
+func (w *rewriter) callBelowZero(out *code) {
+	out.i64(0).op(opI64GeS).op(opIf).op(0x40).op(opElse).call(w.out()).op(opEnd)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/pool"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // body is what a half does with the bytes that pass it. It stands between the message's body and whoever pulls it: bytes come
@@ -18,6 +19,7 @@ type body struct {
 	inside  bool          // the guest may see and change data: in a callback for it, or parked in one
 	data    []byte        // of the chunk under way, or all that is held back
 	held    bool          // data is held back, in own
+	excess  bool          // the guest has tried to make it larger than may be held
 	own     []byte        // backs data that is held back or was changed
 	out     []byte        // may go on
 	says    int64         // the length that the message's head said; −1: none
@@ -161,16 +163,20 @@ func (h *half) take(q []byte, last bool) error {
 	}
 	trailer := last && h.trailer().Len() > 0
 	act, err := h.show(len(q), last, trailer)
+	if err == nil && h.excess {
+		err = h.tooLarge()
+	}
+	if err == nil {
+		err = h.act(act, last && !trailer)
+	}
+	if err == nil && trailer {
+		err = h.trail()
+	}
+	if err == nil && h.excess { // while it was parked, or with the trailers
+		err = h.tooLarge()
+	}
 	if err != nil {
 		return h.fail(nil, last, err)
-	}
-	if err := h.act(act, last && !trailer); err != nil {
-		return h.fail(nil, last, err)
-	}
-	if trailer {
-		if err := h.trail(); err != nil {
-			return h.fail(nil, last, err)
-		}
 	}
 	if last {
 		h.pass()
@@ -199,7 +205,7 @@ func (h *half) act(act uint32, ends bool) error {
 	case act == actionContinue || h.resume:
 		h.pass()
 		return nil
-	case act == actionStopAll:
+	case act >= actionStopAll: // what is more than the last action is the last, as with Envoy
 		h.data, h.held, h.own = nil, false, h.own[:0] // the guest has taken it
 	default:
 		if err := h.hold(); err != nil {
@@ -253,17 +259,31 @@ func (h *half) pass() {
 // hold keeps data until the guest is asked again.
 func (h *half) hold() error {
 	if !within(h.own, h.data) {
-		h.own = append(h.own[:0], h.data...)
+		h.own = append(h.spare(), h.data...)
 	}
 	h.data, h.held = h.own, true
 	if len(h.own) <= h.st.sh.vm.o.BodyLimit {
 		return nil
 	}
-	h.st.sh.vm.errors[errorLimit].Add(1)
+	return h.tooLarge()
+}
+
+// tooLarge is how a body ends that is larger than body_limit. It ends nothing but its exchange: any client can have it so, with
+// a body that is just small enough before the guest puts something to it.
+func (h *half) tooLarge() error {
+	h.st.sh.vm.failures.Add(abi.FailedLimit)
 	if h.response {
 		return errResponseLimit
 	}
 	return errRequestLimit
+}
+
+// spare is room for data: that of own, unless it holds what was let go and waits for the body's end.
+func (h *half) spare() []byte {
+	if len(h.out) > 0 && within(h.own, h.out) {
+		return nil
+	}
+	return h.own[:0]
 }
 
 // fail is what becomes of a body whose guest can't see it any more: it ends with err; or, where the filter may be skipped, all

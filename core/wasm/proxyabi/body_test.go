@@ -11,6 +11,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/netio"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -76,8 +77,14 @@ func TestBodies(t *testing.T) {
 		{name: "pieces are taken", code: func(p *program) func(int32) []byte {
 			return func(k int32) []byte { return ends(num(0), num(3)) }
 		}, pieces: []string{"hel", "lo"}, length: -1, want: "", says: -1},
+		{name: "pieces are taken by an action beyond the last", code: func(p *program) func(int32) []byte {
+			return func(k int32) []byte { return ends(num(0), num(9)) }
+		}, pieces: []string{"hel", "lo"}, length: -1, want: "", says: -1},
 		{name: "too large", code: func(p *program) func(int32) []byte { return func(int32) []byte { return num(1) } },
 			pieces: []string{strings.Repeat("a", 1500), strings.Repeat("b", 600)}, length: -1, says: -1, err: fault.BodyTooLarge},
+		{name: "made too large", code: func(p *program) func(int32) []byte {
+			return func(k int32) []byte { return ends(asm.Cat(p.set(k, 0, 0, strings.Repeat("+", 600)), num(0)), num(1)) }
+		}, pieces: []string{strings.Repeat("a", 1000), strings.Repeat("b", 600)}, length: -1, says: -1, err: fault.BodyTooLarge},
 		{name: "let go while held back", code: func(p *program) func(int32) []byte {
 			return func(k int32) []byte { return asm.Cat(p.host("proxy_continue_stream", num(k)), num(1)) }
 		}, pieces: []string{"hel", "lo"}, length: 5, want: "hello", says: 5},
@@ -90,8 +97,13 @@ func TestBodies(t *testing.T) {
 			} else {
 				onBody(p, c.code(p))
 			}
-			_, pl := open(t, p, Options{BodyLimit: 2000}, PluginOptions{})
+			vm, pl := open(t, p, Options{BodyLimit: 2000}, PluginOptions{})
 			f := at(t, pl, Site{})
+			defer func() {
+				if n := vm.failures.Count(abi.FailedTrap); n != 0 {
+					t.Errorf("%d instances died", n)
+				}
+			}()
 			check := func(b *exchange.Body, says, length int64, limit fault.Kind) {
 				t.Helper()
 				kind := c.err
@@ -163,7 +175,7 @@ func TestBodyTrapped(t *testing.T) {
 				if got != want || (err == nil) != open1 || !open1 && fault.KindOf(err) != fault.GuestFailed {
 					t.Errorf("%q %v", got, err)
 				}
-				if vm.errors[errorTrap].Load() != 1 {
+				if vm.failures.Count(abi.FailedTrap) != 1 {
 					t.Errorf("%+v", pl.Status())
 				}
 			})
@@ -253,6 +265,7 @@ func letGo(f *Filter, _ *exchange.Exchange) {
 					sh.proceed(streamRequest)
 					sh.proceed(streamResponse)
 					sh.eff = before
+					sh.rouse() // as when a guest call returns
 					let = true
 				}
 			})
@@ -261,6 +274,61 @@ func letGo(f *Filter, _ *exchange.Exchange) {
 				return
 			}
 		}
+	}
+}
+
+// What has been let go of a body waits for its end, and is not touched by what the guest does with the end.
+func TestBodyThatWaitsForItsEnd(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		length int64
+		extra  []byte
+	}{{"sized", 5, nil}, {"not sized", -1, nil}} {
+		t.Run(c.name, func(t *testing.T) {
+			p := newProgram()
+			// At the end, whatever is left of the body: a tail.
+			p.on("proxy_on_request_body", asm.Get(2), asm.If(asm.None,
+				p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(1<<20), num(0), p.text("-tail"))), num(0))
+			_, pl := open(t, p, Options{}, PluginOptions{})
+			f := at(t, pl, Site{})
+			x := ask(t, c.length, "he", "llo")
+			request(t, f, x, filter.Continue)
+			got, err := pull(&x.Request.Body)
+			if want := "hello-tail"; c.length < 0 && (got != want || err != nil) || c.length >= 0 && err == nil && got != want {
+				t.Errorf("%q, %v", got, err)
+			}
+			if got != "hello-tail" && (err == nil || len(got) > 5 || got != "hello"[:len(got)]) {
+				t.Errorf("%q, %v", got, err)
+			}
+			exchange.Release(x)
+			x = ask(t, c.length, "hello")
+			request(t, f, x, filter.Continue)
+			if got, err := pull(&x.Request.Body); got != "hello-tail" || err != nil {
+				t.Errorf("in one piece: %q, %v", got, err)
+			}
+			exchange.Release(x)
+		})
+	}
+}
+
+// A guest that changes the last of a body, and adds to it again with the trailer section.
+func TestBodyChangedWithTrailers(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_body", p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(0), num(0), p.text("pre-")), num(0))
+	p.on("proxy_on_request_trailers", p.host("proxy_set_buffer_bytes", num(bufferRequestBody), num(1<<20), num(0), p.text("-post")), num(0))
+	_, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	x := exchange.Acquire()
+	defer exchange.Release(x)
+	x.Request.Method, x.Request.Target, x.Request.Path, x.Request.Version = []byte("POST"), []byte("/a"), []byte("/a"), exchange.HTTP11
+	x.Request.Body.Init(-1, &chunks{list: []string{"hello"}, last: func() {
+		if x.Request.Trailer.Len() == 0 {
+			x.Request.Trailer.AddString("x-sum", []byte("1"))
+		}
+	}})
+	request(t, f, x, filter.Continue)
+	if got, err := pull(&x.Request.Body); got != "pre-hello-post" && got != "pre-hello" || err != nil {
+		t.Errorf("%q, %v", got, err)
 	}
 }
 

@@ -77,7 +77,8 @@ func getBufferBytes(sh *shard, a []uint64) status {
 }
 
 // setBufferBytes puts data in the place of a part of a body: all of it, what stands before, after, or in the middle. A body
-// that is not the guest's to change at the moment stays as it is.
+// that is not the guest's to change at the moment stays as it is, and one that would be too large ends when the guest has
+// returned.
 func setBufferBytes(sh *shard, a []uint64) status {
 	kind, start, size := u32(a[0]), u32(a[1]), u32(a[2])
 	p, ok := sh.read(a[3], a[4])
@@ -94,10 +95,11 @@ func setBufferBytes(sh *shard, a []uint64) status {
 	from := int(min(int64(start), int64(len(data))))
 	to := int(min(int64(start)+int64(size), int64(len(data))))
 	if len(data)-(to-from)+len(p) > max(sh.vm.o.BodyLimit, len(data)) {
-		panic(errTooLong)
+		h.excess = true
+		return statusOK
 	}
 	if !within(h.own, data) {
-		h.own = append(h.own[:0], data...)
+		h.own = append(h.spare(), data...)
 	} else {
 		h.own = data
 	}

@@ -10,7 +10,7 @@ import (
 // mayAsk reports whether the plugin may ask an upstream; rpc says that it is to be asked by gRPC, which takes HTTP/2. While the
 // plugin is in no plan only asking can tell whether there is one. Of what the operator can mend, the log tells.
 func (r *root) mayAsk(name []byte, rpc bool) bool {
-	if !slices.Contains(r.plugin.o.Calls, string(name)) {
+	if len(name) > maxName || !slices.Contains(r.plugin.o.Calls, string(name)) {
 		r.complain(notListed, name)
 		return false
 	}
@@ -46,5 +46,5 @@ func (r *root) complain(text string, name []byte) {
 	if last != 0 && now-last < int64(complainEvery) || !told.CompareAndSwap(last, now) {
 		return
 	}
-	r.sh.vm.journal.Log().Warn().Bytes("upstream", name[:min(len(name), 100)]).Str("plugin", r.plugin.o.Name).Msg(text)
+	r.plugin.journal.Log().Warn().Bytes("upstream", name[:min(len(name), 100)]).Msg(text)
 }

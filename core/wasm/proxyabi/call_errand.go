@@ -237,7 +237,7 @@ func (e *errand) guard(f func() error) (err error) {
 		if r := recover(); r != nil {
 			e.loose = true
 			err = errCallPanic
-			e.sh.vm.journal.Log().Error().Interface("panic", r).Bytes("stack", debug.Stack()).Msg("panic during a filter's call")
+			e.root.plugin.journal.Log().Error().Interface("panic", r).Bytes("stack", debug.Stack()).Msg("panic during a filter's call")
 		}
 	}()
 	return f()
@@ -264,7 +264,7 @@ func (sh *shard) hand(e *errand, m *message, fn *wasm.Func, args ...uint64) {
 	_, err := sh.enter(&e.root.scope, fn, sh.vm.o.CPU, all[:2+copy(all[2:], args)]...)
 	sh.message = nil
 	if err != nil {
-		sh.vm.report(err, nil)
+		report(e.root.plugin.journal, err, nil)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/weirproxy/weir/core/coretest"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -186,7 +187,7 @@ func TestCallTraps(t *testing.T) {
 		return sh != c.sh && sh.dead == nil
 	})
 	c.over()
-	if c.vm.errors[errorTrap].Load() != 1 {
+	if c.vm.failures.Count(abi.FailedTrap) != 1 {
 		t.Error("not counted")
 	}
 }

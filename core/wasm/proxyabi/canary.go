@@ -44,5 +44,5 @@ func (vm *VM) canary(plugins []*Plugin) error {
 	if errors.As(err, &trap) {
 		err = trap.Err
 	}
-	return fmt.Errorf("it failed on a request made up to try it: %w", err)
+	return sh.because(fmt.Errorf("it failed on a request made up to try it: %w", err))
 }

@@ -1,10 +1,6 @@
 package proxyabi
 
-import (
-	"errors"
-
-	"github.com/weirproxy/weir/core/wasm"
-)
+import "github.com/weirproxy/weir/core/wasm"
 
 var streamFunctions = []wasm.HostFunc{
 	function("proxy_continue_stream", "i", continueStream),
@@ -13,8 +9,6 @@ var streamFunctions = []wasm.HostFunc{
 	function("proxy_continue_response", "", func(sh *shard, _ []uint64) status { return sh.proceed(streamResponse) }),
 	function("proxy_send_local_response", "iiiiiiii", sendLocalResponse),
 }
-
-var errTooLong = errors.New("a body was made larger than body_limit")
 
 func continueStream(sh *shard, a []uint64) status {
 	if u32(a[0]) >= streamKinds {

@@ -29,6 +29,10 @@ type exports struct {
 	done             *wasm.Func
 	log              *wasm.Func
 	delete           *wasm.Func
+
+	// For streams, to whom no result of them matters: those that do something. nil: none, or not that one.
+	begins *wasm.Func   // contextCreate
+	ends   []*wasm.Func // log, done and delete: the order that Envoy has
 }
 
 // exported is what a guest may export: under which names, the first that is there counts, and with how many parameters, all
@@ -63,8 +67,22 @@ var exported = []struct {
 	{[]string{"proxy_on_delete"}, []int{1}, false, abi.PhaseDone, func(e *exports) **wasm.Func { return &e.delete }},
 }
 
-// look finds a guest's exports in an instance.
-func (e *exports) look(in *wasm.Instance) error {
+// idle lists the exports that do nothing, for lifelong use: an outline refers to the module's bytes.
+func idle(code []byte) map[string]bool {
+	o := abi.Scan(code)
+	names := map[string]bool{}
+	for _, x := range exported {
+		for _, name := range x.names {
+			if o.Idle(name) {
+				names[name] = true
+			}
+		}
+	}
+	return names
+}
+
+// look finds a guest's exports in an instance. idle are those that do nothing.
+func (e *exports) look(in *wasm.Instance, idle map[string]bool) error {
 	m := in.Module()
 	for _, x := range exported {
 		for _, name := range x.names {
@@ -81,6 +99,15 @@ func (e *exports) look(in *wasm.Instance) error {
 			f.Tag = uint8(x.phase)
 			*x.at(e) = f
 			break
+		}
+	}
+	busy := func(f *wasm.Func) bool { return f != nil && !idle[f.Name()] }
+	if busy(e.contextCreate) {
+		e.begins = e.contextCreate
+	}
+	for _, f := range [...]*wasm.Func{e.log, e.done, e.delete} {
+		if busy(f) {
+			e.ends = append(e.ends, f)
 		}
 	}
 	return nil

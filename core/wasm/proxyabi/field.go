@@ -70,7 +70,8 @@ func (sh *shard) lower(name []byte) string {
 	return abi.ViewString(name)
 }
 
-// maxName is the most bytes of a name that is looked for in any case.
+// maxName is the most bytes of a name that is looked for, whatever it is the name of: as much as an exchange can keep. Guests name
+// things by as much memory as they have, and the host cannot be stopped in the midst of a call.
 const maxName = 64 << 10
 
 // Fields that stand in no header section, since weir keeps what they say elsewhere: those before the section, which have a

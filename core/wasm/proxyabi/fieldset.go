@@ -37,6 +37,10 @@ func (sh *shard) setField(a []uint64, add bool) status {
 
 // set is setField for views of guest memory.
 func (sh *shard) set(f *fields, name, value []byte, add bool) {
+	if len(name)+len(value) > maxWritten { // before anybody looks at every byte of it
+		sh.refuse("", "too much has been written")
+		return
+	}
 	value = abi.Trim(value)
 	lower, id := sh.lower(name), exchange.Identify(name)
 	switch {
@@ -207,7 +211,7 @@ func (sh *shard) refuse(name, why string) {
 	if last == second || !sh.vm.told.CompareAndSwap(last, second) {
 		return
 	}
-	if j := sh.vm.journal; j.Enabled(zerolog.WarnLevel) && j.Admit() {
+	if j := sh.journal(); j.Enabled(zerolog.WarnLevel) && j.Admit() {
 		e := j.Log().Warn().Str("field", name[:min(len(name), 64)]).Str("reason", why)
 		if st := sh.stream(); st != nil {
 			e = e.Bytes("request_id", st.x.RequestID)

@@ -1,21 +1,18 @@
 package proxyabi
 
 import (
-	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/metric"
-	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 // figures count what becomes of a VM's calls.
 type figures struct {
-	memory   atomic.Int64 // bytes of the largest instance so far
-	errors   [len(errorKinds)]atomic.Int64
-	last     atomic.Pointer[filter.Failure]
+	failures abi.Failures
 	open     atomic.Int64 // streams
 	paused   atomic.Int64 // halves of them that are parked
 	made     atomic.Int64 // instances
@@ -26,52 +23,13 @@ type figures struct {
 	told    atomic.Int64 // the second in which the log was last told of one
 }
 
-// errorKinds names what is counted.
-var errorKinds = [...]string{"trap", "budget", "depth", "memory", "busy", "start", "body_limit", "stopped", "pause"}
-
-const (
-	errorTrap = iota
-	errorBudget
-	errorDepth
-	errorMemory
-	errorBusy    // no instance was there
-	errorStart   // no instance could be made
-	errorLimit   // more body than body_limit
-	errorStopped // not called: it failed too often
-	errorPause   // paused for too long
-)
-
-// failed counts a call that did not return, or an instance that could not be made.
-func (vm *VM) failed(kind int, err error) {
-	vm.errors[kind].Add(1)
-	stack := ""
-	var trap *wasm.Trap
-	if errors.As(err, &trap) {
-		stack = trap.Stack
-	}
-	vm.last.Store(filter.NewFailure(time.Now(), errorKinds[kind], err, stack))
-}
-
-// kindOf sorts what ended a call.
-func kindOf(err error) int {
-	switch {
-	case errors.Is(err, wasm.ErrBudget):
-		return errorBudget
-	case errors.Is(err, wasm.ErrDepth):
-		return errorDepth
-	case errors.Is(err, wasm.ErrMemory):
-		return errorMemory
-	}
-	return errorTrap
-}
-
-// sized notes how large an instance has become.
-func (vm *VM) sized(n int64) {
-	for {
-		high := vm.memory.Load()
-		if n <= high || vm.memory.CompareAndSwap(high, n) {
-			return
-		}
+// tell writes into the log of every plugin what they have in common. It takes vm.mu.
+func (vm *VM) tell(what func(*abi.Journal)) {
+	vm.mu.Lock()
+	plugins := slices.Clone(vm.plugins)
+	vm.mu.Unlock()
+	for _, p := range plugins {
+		what(p.journal)
 	}
 }
 
@@ -94,6 +52,9 @@ func (f *Filter) Instances() float64 { n, _ := f.p.vm.instances(); return float6
 // Memory implements filter.Measured, as Instances does.
 func (f *Filter) Memory() float64 { _, b := f.p.vm.instances(); return float64(b) }
 
+// Stopped implements filter.Measured, as Instances does.
+func (f *Filter) Stopped() float64 { return f.p.vm.breaker.Gauge() }
+
 // PhaseNames implements filter.Timed.
 func (f *Filter) PhaseNames() []string { return f.p.phases.PhaseNames() }
 
@@ -110,18 +71,13 @@ func (p *Plugin) Status() filter.Status {
 		State: filter.StateServing,
 		Instances: filter.Instances{
 			Live: live, Max: int64(len(vm.shards)) + 1, Made: vm.made.Load(), Discarded: vm.gone.Load(), Recycled: vm.recycled.Load(),
-			FailedStarts: vm.errors[errorStart].Load(),
+			FailedStarts: vm.failures.Count(abi.FailedStart),
 		},
 		Streams:  &filter.Streams{Open: vm.open.Load(), Paused: vm.paused.Load(), Contexts: vm.open.Load() + live*int64(vm.plugged())},
-		Memory:   filter.Memory{Now: bytes, High: vm.memory.Load(), Cap: int64(vm.o.Memory)},
+		Memory:   filter.Memory{Now: bytes, High: vm.failures.High(), Cap: int64(vm.o.Memory)},
 		Budget:   filter.Budget{Call: vm.o.CPU, Stream: vm.o.CPUTotal, Start: vm.o.Start},
 		Phases:   p.phases.Snapshot(),
-		Failures: map[string]int64{}, Dropped: vm.journal.Lost(), Last: vm.last.Load(),
-	}
-	for i, kind := range errorKinds {
-		if n := vm.errors[i].Load(); n > 0 {
-			s.Failures[kind] = n
-		}
+		Failures: vm.failures.Counts(), Dropped: p.journal.Lost() + vm.journal.Lost(), Last: vm.failures.Last(),
 	}
 	if live == 0 {
 		s.State = filter.StateStarting

@@ -9,6 +9,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
 	"github.com/weirproxy/weir/core/wasm"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 var (
@@ -148,7 +149,7 @@ func (st *stream) call(h *half, fn *wasm.Func, args ...uint64) (uint32, error) {
 	if sh.canary {
 		budget = sh.vm.o.Start // what is called for the first time may be slow
 	} else if budget <= 0 {
-		sh.vm.errors[errorBudget].Add(1)
+		sh.vm.failures.Add(abi.FailedBudget)
 		st.over = errSpent
 		return 0, errSpent
 	}
@@ -164,7 +165,7 @@ func (st *stream) call(h *half, fn *wasm.Func, args ...uint64) (uint32, error) {
 	if err != nil {
 		err = fault.Wrap(fault.GuestFailed, err)
 		st.over = err
-		sh.vm.report(err, st.x.RequestID)
+		report(st.root.plugin.journal, err, st.x.RequestID)
 		return 0, err
 	}
 	return act, st.said()
@@ -230,8 +231,8 @@ func (sh *shard) begin(f *Filter, x *exchange.Exchange, slot int, trial bool) (*
 		st.over = errStarting
 		return st, errStarting
 	}
-	if sh.fn.contextCreate != nil {
-		if _, err := st.call(nil, sh.fn.contextCreate, uint64(st.root.id)); err != nil {
+	if sh.fn.begins != nil {
+		if _, err := st.call(nil, sh.fn.begins, uint64(st.root.id)); err != nil {
 			return st, err
 		}
 	}
@@ -255,12 +256,9 @@ func (st *stream) Release(x *exchange.Exchange) {
 	sh.mu.Lock()
 	if sh.dead == nil && st.root.id != 0 {
 		sh.final = st
-		for _, fn := range [...]*wasm.Func{sh.fn.log, sh.fn.done, sh.fn.delete} { // the order that Envoy has
-			if fn == nil {
-				continue
-			}
+		for _, fn := range sh.fn.ends {
 			if _, err := sh.enter(&st.scope, fn, vm.o.CPU, uint64(st.id)); err != nil {
-				vm.report(err, x.RequestID)
+				report(st.root.plugin.journal, err, x.RequestID)
 				break
 			}
 		}
@@ -268,21 +266,22 @@ func (st *stream) Release(x *exchange.Exchange) {
 	}
 	sh.scopes.remove(st.id)
 	if st.trial {
-		vm.breaker.Settled(sh.dead == nil && !st.failed)
+		if vm.breaker.Settled(sh.dead == nil && !st.failed) {
+			vm.tell((*abi.Journal).Back)
+		}
 	}
 	dead := sh.dead != nil
 	worn := !dead && (sh.worn || sh.in.Memory().Size() > vm.o.Memory/4*3)
 	st.reset()
-	if !dead && !sh.retired {
-		st.next = sh.free
-		sh.free = st
-	}
 	left := sh.streams.Add(-1)
+	if !dead && !sh.retired {
+		sh.keep(st, int(left))
+	}
 	retired := sh.retired || dead
 	vm.open.Add(-1)
 	if size := int64(sh.in.Memory().Size()); !dead && size != sh.size.Load() {
 		sh.size.Store(size)
-		vm.sized(size)
+		vm.failures.Grown(size)
 	}
 	if worn && !sh.retired && !sh.canary {
 		vm.retire(sh)
@@ -291,6 +290,19 @@ func (st *stream) Release(x *exchange.Exchange) {
 	if retired && left == 0 {
 		vm.ask()
 	}
+}
+
+// warmStreams is how many streams of a shard keep their buffers for the next exchange: after a crowd, the others would hold
+// what it needed for ever.
+const warmStreams = 256
+
+// keep puts a stream, reset, by for another exchange. others are open.
+func (sh *shard) keep(st *stream, others int) {
+	if others >= warmStreams {
+		st.shed()
+	}
+	st.next = sh.free
+	sh.free = st
 }
 
 // newStream makes one for the shard's own use, again and again.

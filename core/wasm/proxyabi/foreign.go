@@ -216,6 +216,9 @@ const (
 
 // setFilterState keeps a value with the exchange, under a name without the prefix that properties have.
 func (sh *shard) setFilterState(arg []byte) ([]byte, status) {
+	if len(arg) > 2*maxName {
+		return nil, statusInternalFailure
+	}
 	var name, value []byte
 	ok := eachField(arg, func(n protowire.Number, v []byte, _ uint64) bool {
 		switch n {

@@ -8,6 +8,7 @@ import (
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/abi"
+	"github.com/weirproxy/weir/core/wire"
 )
 
 var grpcFunctions = []wasm.HostFunc{
@@ -97,7 +98,7 @@ func (sh *shard) newRPC(a []uint64, out uint64, timeout time.Duration) (*errand,
 
 // fillRPC makes e's request, without its messages.
 func fillRPC(e *errand, s *service, name, method, meta []byte) bool {
-	if !pathPart(name) || !pathPart(method) {
+	if !pathPart(name) || !pathPart(method) || len(s.authority) > 0 && !wire.ValidHost(s.authority) {
 		return false
 	}
 	r := &e.y.Request
@@ -125,12 +126,15 @@ var methodPost = []byte("POST")
 
 // pathPart reports whether a guest's text is one part of a path.
 func pathPart(b []byte) bool {
+	if len(b) == 0 || len(b) >= maxTarget {
+		return false
+	}
 	for _, c := range b {
 		if c == '/' || c == '?' || c == '%' {
 			return false
 		}
 	}
-	return len(b) > 0 && len(b) < maxTarget && abi.Visible(b)
+	return abi.Visible(b)
 }
 
 // addMetadata adds a field that a guest has written, unless it is the transport's or no field.

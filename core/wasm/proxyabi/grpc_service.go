@@ -20,6 +20,9 @@ type service struct {
 // service reads what a guest names its service by: the name of an upstream, or a message of the type
 // envoy.config.core.v3.GrpcService. A name is a name, even if it could be read as a message. What it gives are views.
 func (r *root) service(b []byte) (s service, ok bool) {
+	if len(b) > maxName {
+		return s, false
+	}
 	if slices.Contains(r.plugin.o.Calls, string(b)) {
 		return service{name: b}, true
 	}

@@ -308,6 +308,8 @@ func TestGRPCRefused(t *testing.T) {
 	f("gone", "s", "m", "", statusParseFailure, "write it under upstreams")
 	f(serviceMessage("other", "", 0), "s", "m", "", statusParseFailure, "")
 	f("", "s", "m", "", statusParseFailure, "")
+	f(serviceMessage("b", "talk.example\r\nx-role: admin", 0), "s", "m", "", statusParseFailure, "")
+	f(serviceMessage("b", "talk.example/x@y", 0), "s", "m", "", statusParseFailure, "")
 	for _, bad := range []string{"", "a/b", "a b", "a?b", "a\r\nb", "a#b", "%2f"} {
 		f("b", bad, "m", "", statusParseFailure, "")
 		f("b", "s", bad, "", statusParseFailure, "")

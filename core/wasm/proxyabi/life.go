@@ -3,7 +3,6 @@ package proxyabi
 import (
 	"errors"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/weirproxy/weir/core/clock"
@@ -16,7 +15,7 @@ import (
 func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	ok, trial := vm.breaker.Allow()
 	if !ok {
-		vm.errors[errorStopped].Add(1)
+		vm.failures.Add(abi.FailedStopped)
 		return nil, false, errStopped
 	}
 	for again := true; again; {
@@ -27,7 +26,7 @@ func (vm *VM) pick(hint uint64) (sh *shard, trial bool, err error) {
 	if trial {
 		vm.breaker.Settled(false)
 	}
-	vm.errors[errorStart].Add(1)
+	vm.failures.Add(abi.FailedStart)
 	vm.ask()
 	return nil, false, errStarting
 }
@@ -83,7 +82,7 @@ func (sh *shard) die(sc *scope, err error) {
 			st.response.rouse()
 		}
 	})
-	vm.failed(kindOf(err), err)
+	vm.failures.Note(abi.FailureOf(err), err)
 	if sh.canary || !sh.placed {
 		return
 	}
@@ -92,7 +91,9 @@ func (sh *shard) die(sc *scope, err error) {
 	if trial {
 		sc.stream.trial = false
 	}
-	vm.breaker.Failed(trial)
+	if d := vm.breaker.Failed(trial); d > 0 {
+		vm.tell(func(j *abi.Journal) { j.Stopped(d) })
+	}
 	vm.replace(sh)
 }
 
@@ -131,6 +132,7 @@ func (vm *VM) retire(sh *shard) {
 			vm.place(i, vm.spare)
 			vm.spare, sh.retired = nil, true
 			vm.recycled.Add(1)
+			vm.ask() // for another spare; and no stream may be left whose end would have it swept
 			return
 		}
 	}
@@ -158,8 +160,8 @@ func (vm *VM) rebuild() {
 		for vm.wants() {
 			begin := clock.Nano()
 			if err := vm.buildOne(); err != nil {
-				vm.failed(errorStart, err)
-				vm.report(err, nil)
+				vm.failures.Note(abi.FailedStart, err)
+				report(vm.journal, err, nil)
 				pause = min(2*max(pause, time.Second/2), time.Minute)
 			} else {
 				pause = max(buildPause, 4*time.Duration(clock.Nano()-begin))
@@ -200,7 +202,7 @@ func (vm *VM) fallen() int {
 	return -1
 }
 
-// buildOne makes an instance and puts it where it is needed.
+// buildOne makes an instance and admits it.
 func (vm *VM) buildOne() error {
 	vm.mu.Lock()
 	plugins := append([]*Plugin(nil), vm.plugins...)
@@ -209,15 +211,14 @@ func (vm *VM) buildOne() error {
 	if err != nil {
 		return err
 	}
-	return vm.install(sh)
+	return vm.admit(sh)
 }
 
-// install puts a new instance where it is needed, with the plugins that there are by then: some may have come, and some gone,
-// while it was made.
-func (vm *VM) install(sh *shard) error {
+// admit puts an instance where it is needed, with the plugins that there are by then.
+func (vm *VM) admit(sh *shard) error {
 	for {
 		vm.mu.Lock()
-		came, gone := vm.lacks(sh)
+		came, gone := sh.behind(vm.plugins)
 		if came == nil && gone == nil {
 			if i := vm.fallen(); i >= 0 {
 				vm.place(i, sh)
@@ -245,15 +246,16 @@ func (vm *VM) install(sh *shard) error {
 	}
 }
 
-// lacks gives a plugin that a new instance has not, and one that it still has. vm.mu is held.
-func (vm *VM) lacks(sh *shard) (came, gone *Plugin) {
-	for _, p := range vm.plugins {
+// behind gives a plugin that came while an instance was built and one that was closed; nil: there is none. Nobody else knows
+// the instance.
+func (sh *shard) behind(plugins []*Plugin) (came, gone *Plugin) {
+	for _, p := range plugins {
 		if sh.rootOf(p) == nil {
 			came = p
 		}
 	}
 	for _, r := range sh.roots {
-		if !slices.Contains(vm.plugins, r.plugin) {
+		if !slices.Contains(plugins, r.plugin) {
 			gone = r.plugin
 		}
 	}
@@ -291,11 +293,11 @@ func (vm *VM) stands(sh *shard) bool {
 }
 
 // report logs a trap with the guest's stack.
-func (vm *VM) report(err error, id []byte) {
-	if !vm.journal.Admit() {
+func report(j *abi.Journal, err error, id []byte) {
+	if !j.Admit() {
 		return
 	}
-	e := vm.journal.Log().Warn().Err(err)
+	e := j.Log().Warn().Err(err)
 	if id != nil {
 		e = e.Bytes("request_id", id)
 	}
@@ -304,13 +306,4 @@ func (vm *VM) report(err error, id []byte) {
 		e = e.Str("stack", trap.Stack[:min(len(trap.Stack), abi.MaxLine)])
 	}
 	e.Msg("filter failed")
-}
-
-// oneLine keeps the first line of an error: the engine appends the guest's stack.
-func oneLine(err error) error {
-	text := err.Error()
-	if i := strings.IndexByte(text, '\n'); i >= 0 {
-		return errors.New(text[:i])
-	}
-	return err
 }

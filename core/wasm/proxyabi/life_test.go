@@ -3,6 +3,7 @@ package proxyabi
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/abi"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -78,7 +80,7 @@ func TestStopped(t *testing.T) {
 	vm, pl := open(t, p, Options{}, PluginOptions{})
 	f := at(t, pl, Site{})
 	traps := int64(0)
-	for vm.errors[errorTrap].Load() < 5 {
+	for vm.failures.Count(abi.FailedTrap) < 5 {
 		x := arm(ask(t, 0))
 		_, err := f.Request(x, 0)
 		exchange.Release(x)
@@ -142,7 +144,7 @@ func TestParked(t *testing.T) {
 		t.Error(v, err)
 	}
 	exchange.Release(x)
-	if vm.errors[errorPause].Load() != 1 {
+	if vm.failures.Count(abi.FailedPause) != 1 {
 		t.Error("not counted")
 	}
 	vm.o.Pause = time.Minute
@@ -209,6 +211,23 @@ func TestAnswersGRPC(t *testing.T) {
 	if string(h.Get("content-type")) != "application/grpc" || !x.Response.Body.Empty() {
 		t.Error("no answer of gRPC")
 	}
+}
+
+func TestSpeaksRPC(t *testing.T) {
+	f := func(in string, want bool) {
+		t.Helper()
+		if got := speaksRPC([]byte(in)); got != want {
+			t.Errorf("%q: %v", in, got)
+		}
+	}
+	f("", false)
+	f("application/json", false)
+	f("application/grpc", true)
+	f("Application/gRPC", true)
+	f("application/grpc+proto", true)
+	f("application/grpc;charset=utf-8", true)
+	f("application/grpc-web+proto", false)
+	f("application/grpc-web-text", false)
 }
 
 // Many exchanges at once over several shards, some of which trap, some of whose clients leave, some paused.
@@ -282,26 +301,165 @@ func TestWorn(t *testing.T) {
 	}
 }
 
-// A plugin that is closed while an instance is built, which has begun with it, is closed there, too: nothing of it goes on.
-func TestPluginClosedWhileBuilt(t *testing.T) {
-	vm, pl := open(t, newProgram(), Options{}, PluginOptions{})
-	short, err := vm.Add(PluginOptions{Name: "short"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	sh, err := vm.newShard([]*Plugin{pl, short}, false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := short.Close(); err != nil {
-		t.Error(err)
-	}
-	if err := vm.install(sh); err != nil {
-		t.Error(err)
-	}
+// Requests that wait for a shard while its guest traps are served by the spare that takes its place.
+func TestWaitersMoveToTheSpare(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), num(0))
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	sh := vm.shards[0].Load()
 	sh.mu.Lock()
-	defer sh.mu.Unlock()
-	if sh.rootOf(short) != nil || sh.rootOf(pl) == nil {
-		t.Error("its root context is still there")
+	const n = 8
+	var begun, waiters sync.WaitGroup
+	begun.Add(n)
+	for range n {
+		waiters.Go(func() {
+			begun.Done()
+			x := ask(t, 0)
+			if v, err := f.Request(x, 0); v != filter.Continue || err != nil {
+				t.Error(v, err)
+			}
+			exchange.Release(x)
+		})
+	}
+	begun.Wait()
+	for range 1000 { // most of them wait by then; those that come later find the spare
+		runtime.Gosched()
+	}
+	bad := arm(ask(t, 0))
+	if _, err := f.request(sh, bad, 0, false); err == nil {
+		t.Error("no trap")
+	}
+	waiters.Wait()
+	exchange.Release(bad)
+	if starts := vm.failures.Count(abi.FailedStart); starts != 0 {
+		t.Errorf("%d requests found no instance", starts)
+	}
+}
+
+// A guest whose memory is nearly used up is replaced again and again, also if nobody else is there when it is.
+func TestWornAgainAndAgain(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", num(48), asm.MemoryGrow, asm.Drop, num(0))
+	vm, pl := open(t, p, Options{Memory: 64 << 16}, PluginOptions{})
+	f := at(t, pl, Site{})
+	for i := range 5 {
+		before := vm.recycled.Load()
+		x := ask(t, 0)
+		request(t, f, x, filter.Continue)
+		exchange.Release(x)
+		coretest.Eventually(t, "the worn instance to be replaced and closed", func() bool {
+			vm.mu.Lock()
+			defer vm.mu.Unlock()
+			return vm.recycled.Load() == before+1 && vm.ready() && len(vm.retired) == 0
+		})
+		if t.Failed() {
+			t.Fatalf("round %d", i)
+		}
+	}
+}
+
+// A plugin that is closed while an instance is built is not left in it.
+func TestClosedWhileBuilding(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_configure", p.host("proxy_set_tick_period_milliseconds", num(1)), num(1))
+	vm, first := open(t, p, Options{}, PluginOptions{})
+	second, err := vm.Add(PluginOptions{Name: "second"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sh, err := vm.newShard([]*Plugin{first, second}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := vm.admit(sh); err != nil {
+		t.Fatal(err)
+	}
+	vm.mu.Lock()
+	all := vm.living()
+	vm.mu.Unlock()
+	for _, s := range all {
+		s.mu.Lock()
+		if n := len(s.roots); n != 1 || s.rootOf(first) == nil {
+			t.Errorf("%d roots", n)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// An instance that was built while no plugin was there is started with the first that comes.
+func TestStartedWithTheFirstThatComes(t *testing.T) {
+	p := newProgram()
+	started := p.m.Global(asm.I32, true, num(0))
+	p.on("proxy_on_vm_start", num(1), asm.GlobalSet(started), num(1))
+	p.on("proxy_on_configure", asm.GlobalGet(started))
+	vm, first := open(t, p, Options{}, PluginOptions{})
+	sh, err := vm.newShard(nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sh.end()
+	sh.mu.Lock()
+	err = sh.configure(first)
+	sh.mu.Unlock()
+	if err != nil {
+		t.Error("configured before it was started:", err)
+	}
+}
+
+// Shards are replaced, plugins come and go, requests pass, and the VM is closed in the midst of it: nothing is left, nothing hangs.
+func TestPluginsComeAndGoWhileShardsDie(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_headers", armed(p, asm.Unreachable), num(0))
+	code := p.build()
+	for range 3 {
+		vm, pl, err := Open(context.Background(), engine, code, Options{Name: "guest", Shards: 2}, PluginOptions{Name: "guest"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := at(t, pl, Site{})
+		var all sync.WaitGroup
+		until := time.Now().Add(100 * time.Millisecond)
+		for i := range 4 {
+			all.Go(func() {
+				for n := 0; time.Now().Before(until); n++ {
+					x := ask(t, 0)
+					if i == 0 && n%50 == 0 {
+						arm(x)
+					}
+					if _, err := f.Request(x, 0); err == nil {
+						answer(x, 0)
+						_, _ = f.Response(x, 0, false)
+					}
+					exchange.Release(x)
+					if vm.breaker.Open() {
+						vm.breaker.Retry()
+					}
+				}
+			})
+		}
+		all.Go(func() {
+			for time.Now().Before(until) {
+				q, err := vm.Add(PluginOptions{Name: "second"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				_ = q.Close()
+			}
+		})
+		all.Wait()
+		if err := pl.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := vm.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := vm.open.Load(); n != 0 {
+			t.Errorf("%d streams are open", n)
+		}
 	}
 }

@@ -1,6 +1,8 @@
 package proxyabi
 
 import (
+	"fmt"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,9 +38,12 @@ func logLine(sh *shard, a []uint64) status {
 	}
 	level := levels[u32(a[0])]
 	if sh.canary {
+		if level >= zerolog.WarnLevel {
+			sh.said = string(text[:min(len(text), maxSaid)])
+		}
 		level = min(level, zerolog.DebugLevel)
 	}
-	j := sh.vm.journal
+	j := sh.journal()
 	if !j.Enabled(level) {
 		return statusOK
 	}
@@ -52,6 +57,17 @@ func logLine(sh *shard, a []uint64) status {
 	}
 	j.Line(level, text, id)
 	return statusOK
+}
+
+// maxSaid is how much of a line is told as a reason.
+const maxSaid = 300
+
+// because adds what the guest of a canary has said to the error that it ended with: else nobody would see why.
+func (sh *shard) because(err error) error {
+	if err == nil || sh.said == "" {
+		return err
+	}
+	return fmt.Errorf("%w; it logged: %.300q", err, strings.TrimSpace(sh.said))
 }
 
 // logLevel is proxy_get_log_level (level*): the lowest that is written.

@@ -131,7 +131,7 @@ func (sh *shard) wake(w wakeup) (took time.Duration, called bool) {
 	}
 	before := sh.in.CPU()
 	if _, err := sh.enter(&w.r.scope, sh.fn.queueReady, sh.vm.o.CPU, uint64(w.r.id), uint64(q.token)); err != nil {
-		sh.vm.report(err, nil)
+		report(w.r.plugin.journal, err, nil)
 	}
 	return sh.in.CPU() - before, true
 }

@@ -103,6 +103,7 @@ func defineMetric(sh *shard, a []uint64) status {
 		return statusInvalidMemory
 	}
 	t := &sh.table
+	name = name[:min(len(name), nameMost+1)] // too long all the same
 	id := t.ids[kind][string(name)]
 	if id == 0 {
 		if s := sh.shared.metrics.define(sh.space, int(kind), name, sh.vm.o.Tags); s != nil {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/netio"
+	"github.com/weirproxy/weir/core/wasm/abi"
 )
 
 var errPaused = fault.New(fault.GuestFailed, "the filter has paused the exchange for longer than pause allows")
@@ -53,7 +54,7 @@ func (h *half) park() error {
 		case !h.response && st.unread.Load():
 			return netio.ErrAborted
 		case late:
-			sh.vm.errors[errorPause].Add(1)
+			sh.vm.failures.Add(abi.FailedPause)
 			return errPaused
 		}
 		sh.mu.Unlock()

@@ -18,10 +18,12 @@ type PluginOptions struct {
 
 // Plugin is a root context in every shard of a VM.
 type Plugin struct {
-	vm     *VM
-	o      PluginOptions
-	reach  reach
-	phases abi.Phases
+	vm    *VM
+	o     PluginOptions
+	reach reach
+	// What it logs stands under its own name, also where several share a VM.
+	journal *abi.Journal
+	phases  abi.Phases
 }
 
 // Site is where a plugin stands: one route of one plan.

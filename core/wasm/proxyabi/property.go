@@ -100,7 +100,7 @@ func getProperty(sh *shard, a []uint64) status {
 		return statusInvalidMemory
 	}
 	name = cutEnd(name)
-	if sh.granting || len(name) == 0 {
+	if sh.granting || len(name) == 0 || len(name) > maxName {
 		return statusNotFound
 	}
 	kong := sh.kong()
@@ -277,7 +277,7 @@ func setProperty(sh *shard, a []uint64) status {
 			st.pinned = string(value) == "off"
 		}
 	}
-	if st == nil || sh.granting || len(name) == 0 || !st.x.Notes.Set(sh.noted(name), value) {
+	if st == nil || sh.granting || len(name) == 0 || len(name)+len(value) > maxName || !st.x.Notes.Set(sh.noted(name), value) {
 		sh.refuse(abi.ViewString(name), "a property that cannot be kept")
 	}
 	return statusOK

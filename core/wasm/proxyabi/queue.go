@@ -124,12 +124,15 @@ func registerQueue(sh *shard, a []uint64) status {
 
 // register finds or makes a queue; nil: there are too many.
 func (s *Shared) register(sp *space, name []byte) *queue {
+	if len(name) > dataInPlace {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if q := sp.queues[string(name)]; q != nil {
 		return q
 	}
-	if len(sp.queues) >= queuesMost || len(name) > dataInPlace {
+	if len(sp.queues) >= queuesMost {
 		return nil
 	}
 	for {
@@ -148,6 +151,9 @@ func resolveQueue(sh *shard, a []uint64) status {
 	name, ok2 := sh.read(a[2], a[3])
 	if !ok1 || !ok2 {
 		return statusInvalidMemory
+	}
+	if len(scope) > dataInPlace || len(name) > dataInPlace {
+		return statusNotFound
 	}
 	s := sh.shared
 	s.mu.RLock()

@@ -1,7 +1,6 @@
 package proxyabi
 
 import (
-	"bytes"
 	"strconv"
 
 	"github.com/weirproxy/weir/core/exchange"
@@ -56,7 +55,7 @@ func (st *stream) make(x *exchange.Exchange) {
 			a.Header.Add(name, value)
 		}
 	}
-	if bytes.HasPrefix(x.Request.Header.GetID(exchange.ContentType), applicationRPC) {
+	if speaksRPC(x.Request.Header.GetID(exchange.ContentType)) {
 		code := r.grpc
 		if code < 0 {
 			code = grpcStatusOf(r.status)
@@ -76,6 +75,17 @@ func (st *stream) make(x *exchange.Exchange) {
 		a.Header.Append(nameType, textPlain, exchange.ContentType)
 	}
 	a.Body.Replace(r.body)
+}
+
+// speaksRPC reports whether a content type is that of gRPC, with or without a format and parameters. That of gRPC-Web, whose
+// clients read no trailers, is none.
+func speaksRPC(contentType []byte) bool {
+	n := len(applicationRPC)
+	if len(contentType) < n || !exchange.EqualFold(contentType[:n], string(applicationRPC)) {
+		return false
+	}
+	rest := contentType[n:]
+	return len(rest) == 0 || rest[0] == '+' || rest[0] == ';' || rest[0] == ' '
 }
 
 // grpcStatusOf maps an HTTP status (the gRPC documentation's http-grpc-status-mapping).

@@ -34,10 +34,12 @@ type shard struct {
 	message  *message
 	out      errands
 	dead     error // why no call is made any more; nil: alive
+	launched bool  // proxy_on_vm_start has been called
 	placed   bool  // it is, or was, one that requests are given to
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream
 	scratch  []byte
+	said     string    // the last warning or error that the guest of a canary has logged
 	wakes    []*stream // whose sleepers are woken after the call
 	number   [20]byte  // a number as text
 	granting bool      // the guest's allocator runs: nothing of a stream is to be had
@@ -175,6 +177,14 @@ func (sh *shard) root() *root {
 		return nil
 	}
 	return sh.eff.root
+}
+
+// journal is the log of the plugin that the call under way is for.
+func (sh *shard) journal() *abi.Journal {
+	if r := sh.root(); r != nil {
+		return r.plugin.journal
+	}
+	return sh.vm.journal
 }
 
 // gone reports whether its instance has been closed. Any goroutine may call.

@@ -12,7 +12,7 @@ var sharedFunctions = []wasm.HostFunc{
 	function("proxy_set_shared_data", "iiiii", setShared),
 }
 
-// Bounds on what the VMs of one scope may keep. A guest cannot take a key away, so without them one key a client fills the node.
+// Bounds on what the VMs of one scope may keep. A key has maxName bytes at most. A guest cannot take a key away, so without them one key a client fills the node.
 const (
 	dataMost    = 64 << 20 // bytes of keys and values
 	dataEach    = 128      // counted for every key beside its bytes
@@ -126,6 +126,9 @@ func getShared(sh *shard, a []uint64) status {
 	if !ok {
 		return statusInvalidMemory
 	}
+	if len(key) > maxName {
+		return statusNotFound
+	}
 	sp := sh.space
 	sp.mu.Lock()
 	d := sp.data[string(key)]
@@ -158,6 +161,10 @@ func setShared(sh *shard, a []uint64) status {
 		return statusInvalidMemory
 	}
 	sp := sh.space
+	if len(key) > maxName || len(value) > dataMost {
+		sp.refuse(sh, refusedData)
+		return statusCasMismatch
+	}
 	sp.mu.Lock()
 	st, full := sp.set(key, value, u32(a[4]))
 	sp.mu.Unlock()

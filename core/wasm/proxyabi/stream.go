@@ -69,6 +69,14 @@ func (st *stream) reset() {
 	}
 }
 
+// shed gives up the buffers that reset keeps.
+func (st *stream) shed() {
+	for _, h := range [...]*half{&st.request, &st.response} {
+		h.under, h.own = exchange.Body{}, nil
+	}
+	st.reply = reply{}
+}
+
 func (h *half) reset() {
 	h.open, h.tail, h.parked, h.resume, h.unsized, h.written = false, false, false, false, false, 0
 	select {

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/weirproxy/weir/core/exchange"
+	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
 // A stream that has been used is as one that has not, but for what it keeps on purpose.
@@ -30,6 +32,36 @@ func TestStreamReset(t *testing.T) {
 		}
 	}
 	check("", reflect.ValueOf(st).Elem())
+}
+
+// After a crowd whose bodies were held back, few streams keep the buffers.
+func TestCrowdLeavesNoBuffers(t *testing.T) {
+	p := newProgram()
+	p.on("proxy_on_request_body", asm.Get(2), asm.Eqz32) // holds all back until the end
+	vm, pl := open(t, p, Options{}, PluginOptions{})
+	f := at(t, pl, Site{})
+	var all []*exchange.Exchange
+	for range 3 * warmStreams {
+		x := ask(t, -1, "a", "body")
+		request(t, f, x, filter.Continue)
+		if got, err := pull(&x.Request.Body); got != "abody" || err != nil {
+			t.Fatal(got, err)
+		}
+		all = append(all, x)
+	}
+	for _, x := range all {
+		exchange.Release(x)
+	}
+	sh := vm.shards[0].Load()
+	streams, warm := 0, 0
+	for st := sh.free; st != nil; st = st.next {
+		if streams++; cap(st.request.own) > 0 {
+			warm++
+		}
+	}
+	if streams < len(all) || warm == 0 || warm > warmStreams {
+		t.Errorf("%d of %d streams keep their buffers", warm, streams)
+	}
 }
 
 // fill sets what can be set without harm: numbers, flags and what they stand in.

@@ -90,7 +90,7 @@ func (r *root) tick() {
 	}
 	before := sh.in.CPU()
 	if _, err := sh.enter(&r.scope, sh.fn.tick, sh.vm.o.CPU, uint64(r.id)); err != nil {
-		sh.vm.report(err, nil)
+		report(r.plugin.journal, err, nil)
 		return
 	}
 	if t.over || t.period == 0 {

@@ -60,8 +60,9 @@ func set[T int | uint64 | time.Duration](v *T, d T) {
 type VM struct {
 	o       Options
 	module  *wasm.Module
-	version abi.Version // that the module is built for
-	journal *abi.Journal
+	version abi.Version     // that the module is built for
+	idle    map[string]bool // exports that do nothing
+	journal *abi.Journal    // of what no plugin does
 	space   *space
 	breaker abi.Breaker
 	shards  []atomic.Pointer[shard] // never nil; a dead one stands until another has been built
@@ -84,13 +85,13 @@ type VM struct {
 // caller closes the plugin, then the VM, and the engine after it.
 func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first PluginOptions) (*VM, *Plugin, error) {
 	o.setDefaults()
-	vm := &VM{o: o, build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
+	vm := &VM{o: o, idle: idle(code), build: make(chan struct{}, 1), stop: make(chan struct{}), shards: make([]atomic.Pointer[shard], o.Shards)}
 	vm.journal = abi.NewJournal(o.Log, o.Name)
 	m, err := e.Load(ctx, code, wasm.ModuleOptions{
 		Name: o.Name, Memory: o.Memory, Start: o.Start, Host: functions, Missing: missing, Env: o.Env, Log: vm.journal.Output,
 	})
 	if err != nil {
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	vm.module, vm.version, vm.space = m, versionOf(m), o.Shared.enter(o.Scope)
 	p, err := vm.plugin(first)
@@ -109,7 +110,7 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	}
 	if err != nil {
 		_ = vm.Close()
-		return nil, nil, oneLine(err)
+		return nil, nil, vm.refusal(err)
 	}
 	for i := range vm.shards {
 		vm.shards[i].Load().serve()
@@ -119,8 +120,10 @@ func Open(ctx context.Context, e *wasm.Engine, code []byte, o Options, first Plu
 	return vm, p, nil
 }
 
+func (vm *VM) refusal(err error) error { return abi.Refusal(err, vm.o.Start, vm.o.Memory) }
+
 func (vm *VM) plugin(o PluginOptions) (*Plugin, error) {
-	p := &Plugin{vm: vm, o: o}
+	p := &Plugin{vm: vm, o: o, journal: abi.NewJournal(vm.o.Log, o.Name)}
 	return p, nil
 }
 
@@ -134,7 +137,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 	with := append(slices.Clone(vm.plugins), p)
 	vm.mu.Unlock()
 	if err := vm.canary(with); err != nil {
-		return nil, oneLine(err)
+		return nil, vm.refusal(err)
 	}
 	vm.mu.Lock()
 	vm.plugins = append(vm.plugins, p)
@@ -148,7 +151,7 @@ func (vm *VM) Add(o PluginOptions) (*Plugin, error) {
 		sh.mu.Unlock()
 		if err != nil {
 			_ = p.Close()
-			return nil, oneLine(err)
+			return nil, vm.refusal(err)
 		}
 	}
 	return p, nil
@@ -220,8 +223,9 @@ func (vm *VM) newShard(plugins []*Plugin, canary bool) (*shard, error) {
 	}
 	if err := sh.start(plugins); err != nil {
 		sh.end()
-		return nil, err
+		return nil, sh.because(err)
 	}
+	vm.failures.Grown(sh.size.Load())
 	vm.made.Add(1)
 	return sh, nil
 }
@@ -241,16 +245,11 @@ func (sh *shard) start(plugins []*Plugin) (err error) {
 	if err != nil {
 		return err
 	}
-	if err = sh.fn.look(in); err == nil {
+	if err = sh.fn.look(in, sh.vm.idle); err == nil {
 		err = sh.runMain()
 	}
 	for i := 0; i < len(plugins) && err == nil; i++ {
-		if i == 0 {
-			err = sh.launch(plugins[i])
-		}
-		if err == nil {
-			err = sh.configure(plugins[i])
-		}
+		err = sh.configure(plugins[i])
 	}
 	sh.placed = err == nil && !sh.canary
 	sh.size.Store(int64(in.Memory().Size()))
@@ -276,13 +275,13 @@ func (sh *shard) runMain() error {
 	return nil
 }
 
-// launch starts the VM in a shard with the root context of its first plugin: guests look that up in proxy_on_vm_start.
-func (sh *shard) launch(p *Plugin) error {
-	r, err := sh.newRoot(p)
-	if err != nil || sh.fn.vmStart == nil {
-		return err
+// launch starts the VM in a shard, once, with the root context of the first plugin that comes: guests look that up in
+// proxy_on_vm_start.
+func (sh *shard) launch(r *root) error {
+	if sh.launched || sh.fn.vmStart == nil {
+		return nil
 	}
-	sh.starting = true
+	sh.launched, sh.starting = true, true
 	ok, err := sh.enter(&r.scope, sh.fn.vmStart, sh.vm.o.Start, uint64(r.id), uint64(len(sh.vm.o.Config)))
 	sh.starting = false
 	switch {
@@ -317,6 +316,9 @@ func (sh *shard) configure(p *Plugin) error {
 		if r, err = sh.newRoot(p); err != nil {
 			return err
 		}
+	}
+	if err := sh.launch(r); err != nil {
+		return err
 	}
 	if sh.fn.configure == nil {
 		return nil

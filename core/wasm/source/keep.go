@@ -12,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/weirproxy/weir/core/wasm/folder"
 )
 
 // keep is a folder of modules, <sha256>.wasm, and of entries, <sha256 of an address>.json, that say which module an address or
@@ -116,6 +118,9 @@ func (k *keep) entry(address string) (e entry, err error) {
 }
 
 func (k *keep) read(name string) (e entry, err error) {
+	if err := k.closed(); err != nil {
+		return e, err
+	}
 	b, err := os.ReadFile(k.file(name))
 	if err != nil {
 		return e, absent(err)
@@ -124,6 +129,14 @@ func (k *keep) read(name string) (e entry, err error) {
 		return e, fmt.Errorf("%s is damaged", k.file(name))
 	}
 	return e, nil
+}
+
+// closed says why entries are not to be believed: anybody may write them. Modules prove themselves.
+func (k *keep) closed() error {
+	if err := folder.Closed(filepath.Dir(k.dir)); err != nil {
+		return err
+	}
+	return folder.Closed(k.dir)
 }
 
 func entryName(address string) string { return hashOf([]byte(address)) + ".json" }
@@ -161,6 +174,9 @@ func (k *keep) digest(digest string) ([]byte, error) {
 // write replaces a file whole: whoever reads it, after a crash too, finds the old one or the new one.
 func (k *keep) write(name string, b []byte) (err error) {
 	if err := k.makeFolder(); err != nil {
+		return err
+	}
+	if err := k.closed(); err != nil {
 		return err
 	}
 	f, err := os.CreateTemp(k.dir, temporary+"*")
@@ -208,17 +224,25 @@ func (k *keep) makeFolder() error {
 	return nil
 }
 
-// give makes a file that root made the owner's of state_dir: who pulls modules is often another than who serves.
+// give makes a file that root made the owner's of state_dir: who pulls modules is often another than who serves. That one may
+// have put a link in its place meanwhile, which must not lead root to what is none of his.
 func (k *keep) give(path string) {
 	if os.Geteuid() != 0 {
 		return
 	}
-	info, err := os.Stat(filepath.Dir(filepath.Dir(k.dir)))
+	state := filepath.Dir(filepath.Dir(k.dir))
+	root, err := os.OpenRoot(state)
 	if err != nil {
 		return
 	}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Uid != 0 {
-		_ = os.Chown(path, int(st.Uid), int(st.Gid))
+	defer root.Close()
+	info, err := root.Stat(".")
+	if err != nil {
+		return
+	}
+	name, err := filepath.Rel(state, path)
+	if st, ok := info.Sys().(*syscall.Stat_t); err == nil && ok && st.Uid != 0 {
+		_ = root.Lchown(name, int(st.Uid), int(st.Gid))
 	}
 }
 

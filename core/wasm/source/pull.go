@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -207,10 +208,19 @@ func explain(err error, ref registry.Reference, o PullOptions) error {
 }
 
 func printable(r rune) rune {
-	if r < ' ' || r == 0x7f {
+	if !unicode.IsPrint(r) {
 		return ' '
 	}
 	return r
+}
+
+// shown is a word of a registry's, made fit for a terminal.
+func shown(s string) string {
+	const most = 100
+	if len(s) > most {
+		s = s[:most]
+	}
+	return strings.Map(printable, strings.ToValidUTF8(s, ""))
 }
 
 // puller walks from a reference to a module.
@@ -310,7 +320,7 @@ func (p *puller) manifest(ctx context.Context, b []byte, mediaType string, depth
 		Manifests []ocispec.Descriptor `json:"manifests"`
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return fmt.Errorf("its manifest is not JSON as it should be (%s)", mediaType)
+		return fmt.Errorf("its manifest is not JSON as it should be (%s)", shown(mediaType))
 	}
 	if len(m.Manifests) > 0 && len(m.Layers) == 0 {
 		if depth > 0 {
@@ -330,12 +340,12 @@ func (p *puller) manifest(ctx context.Context, b []byte, mediaType string, depth
 	}
 	switch {
 	case len(m.Layers) == 0:
-		return fmt.Errorf("its manifest lists no layers (%s)", mediaType)
+		return fmt.Errorf("its manifest lists no layers (%s)", shown(mediaType))
 	case len(wasm) > 1:
 		return fmt.Errorf("it has %d layers that are WebAssembly: which one is meant? Its digest in the address says so", len(wasm))
 	case len(wasm) == 1:
 		p.way = append(p.way, wasm[0].Digest)
-		p.format = "an OCI artifact (" + wasm[0].MediaType + ")"
+		p.format = "an OCI artifact (" + shown(wasm[0].MediaType) + ")"
 		var err error
 		p.code, err = p.fetch(ctx, wasm[0])
 		return err

@@ -135,6 +135,11 @@ func TestPull(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 
+	p.image("painted", p.blob("application/vnd.wasm.\x1b[2J\u009b1m"+strings.Repeat("x", 200), module(7)))
+	if got := pull(t, s, base+":painted", 7); got.Format != "an OCI artifact (application/vnd.wasm. [2J 1m"+strings.Repeat("x", 71)+")" {
+		t.Errorf("%q", got.Format)
+	}
+
 	// By digests: of a manifest, of a layer that is the module, of one that holds it; and of an index for several machines.
 	fresh, _ := newStore(t)
 	if got := pull(t, fresh, base+"@"+docker.Digest.String(), 4); got.Address != base+"@"+docker.Digest.String() {

@@ -351,6 +351,86 @@ func TestSweep(t *testing.T) {
 	}
 }
 
+// Where anybody may write, what stands for an address is nobody's word.
+func TestAnybodyWrites(t *testing.T) {
+	s, log := newStore(t)
+	if err := s.keep.put(hashOf(module(1)), module(1)); err != nil {
+		t.Fatal(err)
+	}
+	const address, digest = "https://modules.example/a.wasm", "oci://registry.example/a@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+	for _, a := range []string{address, strings.TrimPrefix(digest, "oci://registry.example/a@")} {
+		if err := s.keep.note(a, entry{SHA256: hashOf(module(1))}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, a := range []string{address, digest} {
+		if code, err := s.Last(a); err != nil || !bytes.Equal(code, module(1)) {
+			t.Error(a, err)
+		}
+	}
+	for _, at := range []string{s.keep.dir, filepath.Dir(s.keep.dir), s.o.StateDir} {
+		for mode, ok := range map[os.FileMode]bool{0o777: false, 0o770: true, 0o700: true} {
+			if err := os.Chmod(at, mode); err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range []string{address, digest} {
+				if _, err := s.Last(a); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "others may write to it") {
+					t.Errorf("%s with %v: %s: %v", at, mode, a, err)
+				}
+			}
+			if err := s.keep.note(address, entry{SHA256: hashOf(module(1))}); (err == nil) != ok {
+				t.Errorf("%s with %v: %v", at, mode, err)
+			}
+			get(t, s, address, hashOf(module(1)), 1) // who knows the hash needs nobody's word
+		}
+		if err := os.Chmod(at, 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if log.String() != "" {
+		t.Error(log)
+	}
+}
+
+// Where the owner of state_dir has put links, root gives nothing away that is not his.
+func TestOwnerLinks(t *testing.T) {
+	s, _ := newStore(t)
+	out := t.TempDir()
+	file := filepath.Join(out, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(s.keep.dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(s.o.StateDir, 65534, 65534); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link := s.keep.file(temporary + "1")
+	if err := os.Symlink(file, link); err != nil {
+		t.Fatal(err)
+	}
+	s.keep.give(link)
+	if err := os.RemoveAll(s.keep.dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(out, s.keep.dir); err != nil {
+		t.Fatal(err)
+	}
+	s.keep.give(s.keep.file("file"))
+	for _, path := range []string{out, file} {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != os.Geteuid() {
+			t.Errorf("%s belongs to %d", path, st.Uid)
+		}
+	}
+}
+
 // Whoever pulls, the files belong to whom the folder does: a node seldom runs as root.
 func TestOwner(t *testing.T) {
 	s, _ := newStore(t)
