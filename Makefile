@@ -53,6 +53,12 @@ bench-quick: build ## the same in under 90 s
 bench-bulk: build ## one body of 10 GB, up and down, through weir, nginx and HAProxy: throughput and memory
 	$(GO) run ./bench -bulk 10000000000
 
+bench-filters: ## what a WebAssembly filter costs a request, beside the host that Traefik's plugins run on, and what metering costs
+	$(GO) run ./bench/filters
+
+bench-filters-quick: ## the same in under a minute, once its guests are built
+	$(GO) run ./bench/filters -quick
+
 bench-slow: build ## ordinary traffic through weir beside 1,000 slow clients
 	$(GO) run ./bench -slow
 
@@ -77,4 +83,4 @@ bench-tools: ## fetch what the harness needs beside Go: nginx, haproxy, wrk and 
 clean: ## remove what was built
 	rm -rf build coverage.out
 
-.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-slow conform score score-quick tools bench-tools clean
+.PHONY: help wasm build run test race cover lint fuzz bench bench-quick bench-bulk bench-filters bench-filters-quick bench-slow conform score score-quick tools bench-tools clean

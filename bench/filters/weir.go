@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -39,7 +40,10 @@ func (s *stand) close() {
 	}
 }
 
-// open makes a filter of a module of either ABI, with the bounds that filters have unless they are told others.
+// unhurried is the budget of a call: a machine with more to do than it can must not end the run.
+const unhurried = 100 * time.Millisecond
+
+// open makes a filter of a module of either ABI, with the bounds that filters have unless they are told others, but for CPU.
 func (s *stand) open(e *wasm.Engine, m module) (filter.Filter, error) {
 	ctx := context.Background()
 	built, err := abi.Detect(abi.Scan(m.code))
@@ -47,14 +51,14 @@ func (s *stand) open(e *wasm.Engine, m module) (filter.Filter, error) {
 		return nil, fmt.Errorf("%s: %w", m.name, err)
 	}
 	if built.Kind != abi.ProxyWasm {
-		f, err := httpabi.Open(ctx, e, m.code, httpabi.Options{Name: m.name, Log: zerolog.Nop()})
+		f, err := httpabi.Open(ctx, e, m.code, httpabi.Options{Name: m.name, CPU: unhurried, CPUTotal: 10 * unhurried, Log: zerolog.Nop()})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.name, err)
 		}
 		s.closers = append(s.closers, f.Close)
 		return f, nil
 	}
-	vm, p, err := proxyabi.Open(ctx, e, m.code, proxyabi.Options{Name: m.name, Log: zerolog.Nop()},
+	vm, p, err := proxyabi.Open(ctx, e, m.code, proxyabi.Options{Name: m.name, CPU: unhurried, CPUTotal: 10 * unhurried, Log: zerolog.Nop()},
 		proxyabi.PluginOptions{Name: m.name, RootID: m.root})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", m.name, err)

@@ -101,7 +101,8 @@ func (g *gauge) refill(grown bool) {
 	}
 	want := g.toNanos(g.granted - int64(g.fuel.Get()))
 	g.granted = int64(g.fuel.Get()) // booked
-	g.lock() // before the clock is read: what it says is of this thread from now on
+	// First the thread, then its clock: what that says is of this thread from now on.
+	g.lock()
 	now, tid := g.clock()
 	if g.refills == 0 {
 		g.began, g.away = time.Now(), 0

@@ -244,7 +244,7 @@ func largeBodies(t *testing.T) {
 		if got, _ := whole(t, name, "POST", raw); got == 200 || len(raw) > 2<<10 {
 			t.Errorf("%s: %d, %d bytes", name, got, len(raw))
 		}
-		if s := h.told(name); s.Failures["trap"]+s.Failures["limit"] == 0 {
+		if s := h.told(name); s.Failures["trap"]+s.Failures["body_limit"] == 0 {
 			t.Errorf("%s: %+v", name, s.Failures)
 		}
 	}

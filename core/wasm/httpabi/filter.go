@@ -156,6 +156,10 @@ func (f *Filter) Response(x *exchange.Exchange, slot int, failed bool) (filter.V
 		g.restoreMethod()
 		return filter.Continue, fault.Wrap(fault.GuestFailed, f.done(g, err))
 	}
+	if g.err != nil {
+		g.restoreMethod()
+		return filter.Continue, f.broken(g, false)
+	}
 	if g.answer.wrote {
 		x.Response.Body.Replace(g.answer.out)
 		x.Response.Declared = -1

@@ -29,7 +29,6 @@ var (
 	errStatus     = errors.New("status code is not between 200 and 599")
 	errNoRoom     = errors.New("buffer of no bytes")
 	errTooMuch    = errors.New("too many header bytes or fields")
-	errWriteLimit = errors.New("body written is larger than body_limit")
 )
 
 // current finds the guest that calls a host function.

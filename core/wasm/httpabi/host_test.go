@@ -11,6 +11,7 @@ import (
 	"github.com/weirproxy/weir/core/exchange"
 	"github.com/weirproxy/weir/core/fault"
 	"github.com/weirproxy/weir/core/filter"
+	"github.com/weirproxy/weir/core/wasm"
 	"github.com/weirproxy/weir/core/wasm/asm"
 )
 
@@ -262,9 +263,45 @@ func TestTraps(t *testing.T) {
 		return asm.Loop(asm.None, p.call("add_header_value", num(1), p.text("x"), p.text("y")), asm.Br(0))
 	})
 	f("uri flood", errTooMuch, func(p *program) []byte { return asm.Loop(asm.None, p.call("set_uri", p.text("/path")), asm.Br(0)) })
-	f("body flood", errWriteLimit, func(p *program) []byte {
+	f("body flood", wasm.ErrBudget, func(p *program) []byte {
 		return asm.Loop(asm.None, p.call("write_body", num(0), num(0), num(1<<16)), asm.Br(0))
 	})
+}
+
+// A body that a guest makes too large ends its exchange, and not the instance: any client could have it so, with a body that is
+// just small enough before the guest puts something to it.
+func TestWritesTooMuch(t *testing.T) {
+	flood := func(p *program, kind int32) []byte {
+		return asm.Cat(p.call("write_body", num(kind), num(0), num(1<<16)), p.call("write_body", num(kind), num(0), num(1<<16)))
+	}
+	for _, kind := range []int32{requestBody, responseBody} {
+		flt := both(t, func(p *program) []byte {
+			if kind == requestBody {
+				return asm.Cat(armed(p, flood(p, kind)), next)
+			}
+			return asm.Cat(p.call("enable_features", num(featureBufferResponse)), asm.Drop, next)
+		}, func(p *program) []byte {
+			if kind == requestBody {
+				return nothing(p)
+			}
+			return armed(p, flood(p, kind))
+		}, func(o *Options) { o.BodyLimit = 100 << 10 })
+		x := ask(t, "POST", "/", "armed: 1")
+		_, err := flt.Request(x, 0)
+		if kind == responseBody {
+			if err != nil {
+				t.Fatal(err)
+			}
+			reply(x, 200, "")
+			_, err = flt.Response(x, 0, false)
+		}
+		if err != errRequestLimit && err != errResponseLimit {
+			t.Error(err)
+		}
+		if s := flt.Stats(); s.Errors["body_limit"] != 1 || s.Stock.Discards != 0 {
+			t.Errorf("%+v", s)
+		}
+	}
 }
 
 // Without a valid pointer nothing of length 0 fails, and getters of nothing write nothing.

@@ -133,6 +133,36 @@ func TestStart(t *testing.T) {
 	f(newProgram().on("proxy_on_log", asm.Unreachable), "it failed on a request made up to try it: unreachable")
 }
 
+// An instance that was built while no plugin was there is started with the first one that comes: guests make in
+// proxy_on_vm_start what they configure.
+func TestStartLate(t *testing.T) {
+	p := newProgram()
+	n := p.m.Global(asm.I32, true, num(0))
+	p.on("proxy_on_vm_start", asm.GlobalGet(n), num(1), asm.Add32, asm.GlobalSet(n), num(1))
+	p.on("proxy_on_configure", asm.GlobalGet(n), num(1), asm.Sub32, asm.If(asm.None, asm.Unreachable), num(1))
+	vm, first := open(t, p, Options{}, PluginOptions{})
+	second, err := vm.Add(PluginOptions{Name: "second"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer second.Close()
+	sh, err := vm.newShard(nil, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sh.end()
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	for i, pl := range []*Plugin{second, first} {
+		if err := sh.configure(pl); err != nil {
+			t.Error(err)
+		}
+		if r := sh.rootOf(pl); r == nil || r.id != uint32(i+1) {
+			t.Errorf("root %d: %+v", i+1, r)
+		}
+	}
+}
+
 // Paused for too long, cancelled, or with its client gone: a stream that is parked ends with why.
 func TestParked(t *testing.T) {
 	p := newProgram()

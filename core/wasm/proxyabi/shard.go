@@ -29,12 +29,12 @@ type shard struct {
 	last     uint32       // the id given last
 	eff      *scope       // what host functions act for; nil: nothing, while a start function runs
 	entered  *half        // the half of a stream whose own goroutine makes the call; nil: another makes it
+	launched bool         // proxy_on_vm_start has been called, or need not be
 	starting bool         // the call is proxy_on_vm_start
 	final    *stream      // whose last calls are made: its maps can be read, and no more
 	message  *message
 	out      errands
 	dead     error // why no call is made any more; nil: alive
-	launched bool  // proxy_on_vm_start has been called
 	placed   bool  // it is, or was, one that requests are given to
 	worn     bool  // the guest asks to be replaced
 	retired  bool  // another has taken its place: it ends with its last stream

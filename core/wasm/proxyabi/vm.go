@@ -308,7 +308,8 @@ func (sh *shard) newRoot(p *Plugin) (*root, error) {
 	return r, nil
 }
 
-// configure gives a plugin its root context and its configuration. sh.mu is held.
+// configure gives a plugin its root context and its configuration. The first of a shard starts the VM there: it may come later
+// than the shard, which was built between two plugins. sh.mu is held.
 func (sh *shard) configure(p *Plugin) error {
 	r := sh.rootOf(p)
 	if r == nil {
