@@ -97,7 +97,8 @@ func (s *Store) Last(address string) ([]byte, error) {
 		code, err = s.keep.module(e.SHA256)
 	}
 	if errors.Is(err, errAbsent) {
-		return nil, fmt.Errorf("there is no copy of %s in %s", Redacted(address), s.o.StateDir)
+		return nil, fmt.Errorf("there is no copy of %s in %s; one that is pinned lies there by its hash, %s", Redacted(address), s.o.StateDir,
+			filepath.Join("wasm", "modules", "<sha256>.wasm"))
 	}
 	return code, err
 }
