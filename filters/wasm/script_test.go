@@ -7,13 +7,17 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/weirproxy/weir/core/coretest"
 	"github.com/weirproxy/weir/core/coretest/guest"
 )
 
@@ -39,7 +43,7 @@ func functions(t testing.TB) []string {
 // scriptTexts lie in the guest's memory, each where the one before it ends.
 var scriptTexts = []string{
 	"x-script-made", ":path", ":authority", ":method", ":status", "content-length", "transfer-encoding", "host", "value", "/a", "a\r\nb: c", "\x00",
-	"web", "nobody", "request\x00path", "request\x00headers", "plugin_root_id", "own", "wasm.own", "response\x00code", "compress", "uncompress",
+	"web", "rpc", "rpc", "rpc", "nobody", "request\x00path", "request\x00headers", "plugin_root_id", "own", "wasm.own", "response\x00code", "compress", "uncompress",
 	"clear_route_cache", "set_envoy_filter_state", "queue", "key", "metric",
 	"\x03\x00\x00\x00\x07\x00\x00\x00\x03\x00\x00\x00\x05\x00\x00\x00\x02\x00\x00\x00\x0a\x00\x00\x00\x03\x00\x00\x00:method\x00GET\x00:path\x00/s\x00:authority\x00web\x00",
 	"\x02\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00\x06\x00\x00\x00\x00x\x00a\x00b\r\nc:d\x00", "\xff\xff\xff\xff\xff\xff\xff\xff",
@@ -104,25 +108,42 @@ type scripted struct {
 	*house
 	roles []string
 	n     int
+	rpcs  atomic.Int64 // calls of gRPC that have come
 }
 
 func serveScripted(t testing.TB) *scripted {
 	s := &scripted{roles: functions(t)}
+	rpc := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n := s.rpcs.Add(1)
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Trailer", "Grpc-Status")
+		for range 1 + n%2 { // one is the answer of a call, two are those of a stream
+			_, _ = io.WriteString(w, "\x00\x00\x00\x00\x02hi")
+			_ = http.NewResponseController(w).Flush()
+		}
+		w.Header().Set("Grpc-Status", strconv.Itoa(int(n%3)))
+	}))
+	rpc.Config.Protocols = &http.Protocols{}
+	rpc.Config.Protocols.SetUnencryptedHTTP2(true)
+	rpc.Start()
+	t.Cleanup(rpc.Close)
 	s.house = serve(t, "", scriptYAML(""), map[string][]byte{"script.wasm": guest.C(t, "testdata/c/script.c"), "filter.wasm": guest.C(t, "testdata/c/filter.c")},
 		http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			b, _ := io.ReadAll(r.Body)
 			w.Header().Set("X-Seen", r.Header.Get("X-Client"))
 			_, _ = w.Write(b)
-		}), nil)
+		}), map[string]string{"RPC": rpc.Listener.Addr().String()})
 	return s
 }
 
 func scriptYAML(config string) string {
 	return fmt.Sprintf(`
 wasm:
-  script: {file: script.wasm, instances: 2, calls: [web], pause: 100ms, config: "%s", %s}
+  script: {file: script.wasm, instances: 2, calls: [web, rpc], pause: 100ms, config: "%s", %s}
   other: {file: filter.wasm, calls: [web], %s}
-upstreams: {web: {endpoints: ["http://${UPSTREAM}"], max_in_flight: 10000}}
+upstreams:
+  web: {endpoints: ["http://${UPSTREAM}"], max_in_flight: 10000}
+  rpc: {endpoints: ["http://${RPC}"], protocol: h2, max_in_flight: 10000}
 routes:
   - {match: {path: /free}, auth: none, upstream: web}
   - {match: {path: /other}, auth: none, wasm: [other], upstream: web}
@@ -147,6 +168,26 @@ func (s *scripted) do(t testing.TB, raw []byte) {
 	if s.n++; s.n%16 == 0 {
 		s.others(t)
 	}
+}
+
+// asks begins a script that makes a call of gRPC, or opens a stream, for a request and runs in the callbacks about it.
+func (s *scripted) asks(stream bool) []byte {
+	roles := "uBBHBto"
+	if stream {
+		roles = "uBBHo"
+	}
+	raw := []byte{0x10, 0, 0x0f, 0, byte(slices.Index(s.roles, roles))}
+	for i, role := range roles {
+		switch {
+		case i == 0:
+			raw = append(raw, 0, byte(slices.Index(scriptTexts, "rpc")))
+		case role == 'B' || role == 'H':
+			raw = append(raw, 0, byte(slices.Index(scriptTexts, "own")))
+		default:
+			raw = append(raw, 0, 0)
+		}
+	}
+	return raw
 }
 
 // others are the requests that scripts must not harm, and what the host must not do.
@@ -182,6 +223,24 @@ func TestScripts(t *testing.T) {
 			break
 		}
 	}
+	// In those of gRPC, which takes more luck to come to: calls and streams that are good, and what chance says of their answers.
+	const each = 60
+	before := s.rpcs.Load()
+	for i := range each {
+		for j := range raw {
+			raw[j] = byte(chance.Uint32())
+		}
+		s.do(t, append(s.asks(i%2 == 0), raw[:1+chance.IntN(150)]...))
+	}
+	coretest.Eventually(t, "calls of gRPC", func() bool { return s.rpcs.Load() >= before+each/2 })
+	// The scripts have come as far as the guest: what one of them does to its own request keeps no other away.
+	for _, f := range s.Set.Wasm.Filters() {
+		for _, p := range f.Phases {
+			if f.Name == "script" && p.Phase == "request_headers" && p.Calls < 2000 {
+				t.Errorf("%d calls of %s", p.Calls, p.Phase)
+			}
+		}
+	}
 	calls := regexp.MustCompile(`(?m)^\S*script_calls\S* (\d+)$`).FindStringSubmatch(string(s.Node.Metrics()))
 	if calls == nil {
 		t.Fatalf("no metric of calls:\n%s", s.Node.Metrics())
@@ -189,7 +248,7 @@ func TestScripts(t *testing.T) {
 	if n, _ := strconv.Atoi(calls[1]); n < 100_000 {
 		t.Errorf("%d calls", n)
 	}
-	t.Logf("%s calls", calls[1])
+	t.Logf("%s calls, %d of gRPC", calls[1], s.rpcs.Load())
 	// In the callbacks that begin and end a plugin, too.
 	for range 30 {
 		for i := range raw {

@@ -11,7 +11,10 @@ EXPORT(proxy_abi_version_0_2_1) void marker(void) {}
 static char arena[1 << 19];
 static u32 used;
 
+static void runs_in_allocator(void);
+
 EXPORT(malloc) void *allocate(u32 n) {
+	runs_in_allocator();
 	if (n > sizeof arena) return 0;
 	if (used + n > sizeof arena) used = 0;
 	void *p = arena + used;
@@ -20,6 +23,7 @@ EXPORT(malloc) void *allocate(u32 n) {
 }
 
 #define MOST 16384
+#define IN_ALLOCATOR 20
 #define STREAMS 256
 
 typedef struct {
@@ -31,6 +35,7 @@ static script scripts[STREAMS]; // by context, which is no more than a hint: a l
 static script last;
 static u32 outs[64];
 static u32 root;
+static u32 fresh; // no stream has begun since there was a new last
 
 static u32 number(const unsigned char *p, int n) {
 	u32 v = 0;
@@ -67,15 +72,24 @@ static void run(const script *s, u32 phase) {
 		for (int j = 0; j < n; j++, i += 5) a[j] = argument(s->b + i, texts);
 		call(f, a, (int64_t)(int32_t)a[1] << (a[0] & 31));
 	}
+	if (phase == IN_ALLOCATOR) return; // the context of who has asked for memory stays
 	u32 id = 0;
 	if (proxy_define_metric(0, STR("script_calls"), AT(&id)) == 0) proxy_increment_metric(id, done);
 	proxy_set_effective_context(root);
 	proxy_set_tick_period_milliseconds(25);
 }
 
+static void runs_in_allocator(void) {
+	static u32 inside;
+	if (inside) return;
+	inside = 1;
+	run(&last, IN_ALLOCATOR);
+	inside = 0;
+}
+
 EXPORT(proxy_on_context_create) void on_create(u32 id, u32 parent) {
-	if (!parent) root = id;
-	run(&last, parent ? 0 : 1);
+	if (!parent) root = id, run(&last, 1);
+	else if (fresh) fresh = 0, run(&last, 0); // once: a script that ends the stream here would keep all that follow from coming
 }
 
 EXPORT(proxy_on_vm_start) u32 on_start(u32 id, u32 n) {
@@ -101,7 +115,7 @@ EXPORT(proxy_on_request_headers) u32 on_request_headers(u32 id, u32 n, u32 end) 
 	script *s = &scripts[id % STREAMS];
 	u32 at = 0, got = 0;
 	s->size = 0;
-	if (proxy_get_header_map_value(0, STR("x-script"), AT(&at), AT(&got)) == 0) load(s, (const char *)(uintptr_t)at, got), last = *s;
+	if (proxy_get_header_map_value(0, STR("x-script"), AT(&at), AT(&got)) == 0) load(s, (const char *)(uintptr_t)at, got), last = *s, fresh = 1;
 	run(s, 4);
 	return action(s);
 }
@@ -139,6 +153,16 @@ EXPORT(proxy_on_queue_ready) void on_queue(u32 id, u32 token) {
 	(void)id, (void)token;
 	run(&last, 12);
 }
+
+#define ON_RPC(name, phase) \
+	EXPORT(name) void name(u32 id, u32 token, u32 n) { \
+		(void)id, (void)token, (void)n; \
+		run(&last, phase); \
+	}
+ON_RPC(proxy_on_grpc_receive_initial_metadata, 16)
+ON_RPC(proxy_on_grpc_receive, 17)
+ON_RPC(proxy_on_grpc_receive_trailing_metadata, 18)
+ON_RPC(proxy_on_grpc_close, 19)
 
 EXPORT(proxy_on_done) u32 on_done(u32 id) {
 	run(id == root ? &last : &scripts[id % STREAMS], 13);
