@@ -126,7 +126,11 @@ routes: [{name: all, match: {path: /*}, auth: none, wasm: [p, h], upstream: api}
 		t.Logf("%d reloads that change the %s: rss %d → %d KiB, fds %d → %d, goroutines %v → %v, mappings %d → %d (from the half to the end)",
 			n, what, half.rss, end.rss, half.fds, end.fds, goroutines, count(t, admin, "go_goroutines"), maps, p.maps())
 		coretest.Score(t, "F6", what+"-rss", float64(end.rss-half.rss)/1024)
-		if end.rss > half.rss+half.rss/8+8<<10 || end.fds > half.fds+8 || p.maps() > maps+maps/8+32 {
+		grown := 8 << 10
+		if n < 200 {
+			grown = 32 << 10 // the heap has hardly found its size by the half
+		}
+		if end.rss > half.rss+half.rss/8+grown || end.fds > half.fds+8 || p.maps() > maps+maps/8+32 {
 			t.Error("not flat")
 		}
 	}

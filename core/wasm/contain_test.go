@@ -220,7 +220,8 @@ func oneProcessor(t *testing.T) {
 	if t.Logf("%d turns of another goroutine in %v", during, in.CPU()); during < 20 {
 		t.Errorf("%d turns of another goroutine", during)
 	}
-	leastP99(t, budget, func() (took []time.Duration) {
+	// To hand the thread over and take it back, a hundred times, is no work of the guest's.
+	leastP99(t, budget+budget/20, func() (took []time.Duration) {
 		for range 3 {
 			in := start(t, m)
 			f := lookup(t, in, "spin")

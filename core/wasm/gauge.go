@@ -23,6 +23,9 @@ const (
 	// overcharge is how many times its budget a call may burn in fuel while the clock says that the budget is not spent:
 	// static counts charge too much for branches not taken.
 	overcharge = 4
+	// stolenLeast is how long an interval must have lasted to be taken for stolen time. By itself none is longer than a fraction
+	// of that, but for the first that a guest becomes slow in.
+	stolenLeast = int64(2 * time.Millisecond)
 	// turnMost is the longest a guest runs without yielding to other goroutines.
 	turnMost = int64(time.Millisecond)
 	// blindMost is the most that is held against a call for the time before the first look at the clock.
@@ -40,16 +43,17 @@ type gauge struct {
 	depth api.MutableGlobal
 	rate  int64 // fuel in a microsecond
 
-	budget  int64 // ns
-	spent   int64 // ns, by the clock as far as there is one
-	nominal int64 // ns, by fuel alone
-	granted int64 // fuel of the running slice
-	last    int64 // ns of the running slice
-	slow    int64 // clock time per fuel time, in sixteenths, of late
-	blind   int64 // ns by fuel before the first look at the clock
-	refills int
-	locked  bool  // to its thread
-	turn    int64 // ns since the guest last yielded to other goroutines
+	budget   int64 // ns
+	spent    int64 // ns, by the clock as far as there is one
+	nominal  int64 // ns, by fuel alone
+	granted  int64 // fuel of the running slice
+	last     int64 // ns of the running slice
+	slow     int64 // clock time per fuel time, in sixteenths, of late
+	blind    int64 // ns by fuel before the first look at the clock
+	refills  int
+	locked   bool  // to its thread
+	forgiven bool  // an interval of the call has been taken for stolen time
+	turn     int64 // ns since the guest last yielded to other goroutines
 
 	mark   int64 // thread clock at the start of the interval
 	tid    int   // its thread, 0 for none
@@ -72,7 +76,7 @@ func (g *gauge) start(budget int64, fresh bool) {
 		first = sliceFresh
 	}
 	g.grant(min(first, budget))
-	g.tid, g.carry = 0, 0
+	g.tid, g.carry, g.forgiven = 0, 0, false
 	if n := g.refills; n > 0 {
 		g.slow, g.blind, g.refills = 16, 0, 0
 		// What came to several refills last time likely does again: then the first interval is worth two reads of the clock. One
@@ -158,7 +162,7 @@ func (g *gauge) account(want, now int64, tid int) {
 		g.spent += took
 		return
 	}
-	took := g.carry + now - g.mark
+	took := g.forgive(g.carry+now-g.mark, want)
 	ratio := max(took*16/max(want, 1), 16)
 	g.spent += took
 	if took > 8*want*g.slow/16+20_000 {
@@ -171,6 +175,17 @@ func (g *gauge) account(want, now int64, tid int) {
 	} else {
 		g.slow -= (g.slow - ratio) / 4
 	}
+}
+
+// forgive takes an interval that lasted far longer than it could, once a call, for time that somebody took from the whole
+// machine: where a hypervisor runs others on the processor the thread's clock goes on, for 14 ms at a time and more. What is as
+// slow by itself is so again in the next interval, which is short then.
+func (g *gauge) forgive(took, want int64) int64 {
+	if g.forgiven || took < stolenLeast || took < 8*want*g.slow/16 {
+		return took
+	}
+	g.forgiven = true
+	return min(took, g.budget/4)
 }
 
 // pause stops the clock for a host function that blocks, and gives the thread to others meanwhile.

@@ -193,3 +193,24 @@ func TestCalibrationIsSteady(t *testing.T) {
 		t.Errorf("rates differ: %v", rates)
 	}
 }
+
+// An interval that no guest can have spent is forgiven once; what is as slow again is the guest's.
+func TestStolenTimeIsForgivenOnce(t *testing.T) {
+	const budget = int64(5 * time.Millisecond)
+	f := func(want int64, took ...time.Duration) int64 {
+		g := gauge{budget: budget, slow: 16, tid: 1, refills: 2}
+		for _, d := range took {
+			g.account(want, g.mark+int64(d), 1)
+		}
+		return g.spent
+	}
+	if got := f(8_000, 14*time.Millisecond); got > budget/2 {
+		t.Errorf("one interval of 14 ms: %d", got)
+	}
+	if got := f(8_000, 14*time.Millisecond, 14*time.Millisecond); got < budget {
+		t.Errorf("two of them: %d", got)
+	}
+	if got := f(100_000, time.Millisecond, time.Millisecond); got < int64(2*time.Millisecond) {
+		t.Errorf("intervals that are merely slow: %d", got)
+	}
+}
