@@ -35,8 +35,12 @@ type Sample struct {
 
 type steadyConn struct {
 	net.Conn
-	in *bufio.Reader
+	in    *bufio.Reader
+	since time.Time // that it lies idle
 }
+
+// idleMost is how long a connection may have lain idle: a server closes it at some time, perhaps just when it is used again.
+const idleMost = 20 * time.Second
 
 // Run sends for d, waits for the last answer and gives all in the order in which they were due.
 func (s *Steady) Run(t testing.TB, d time.Duration) []Sample {
@@ -86,6 +90,7 @@ func (s *Steady) Ask() (status int) {
 		c.Close()
 		return status
 	}
+	c.since = time.Now()
 	s.mu.Lock()
 	s.idle = append(s.idle, c)
 	s.mu.Unlock()
@@ -94,18 +99,21 @@ func (s *Steady) Ask() (status int) {
 
 func (s *Steady) lend() (*steadyConn, error) {
 	s.mu.Lock()
-	if n := len(s.idle); n > 0 {
+	for n := len(s.idle); n > 0; n = len(s.idle) {
 		c := s.idle[n-1]
 		s.idle = s.idle[:n-1]
-		s.mu.Unlock()
-		return c, nil
+		if time.Since(c.since) < idleMost {
+			s.mu.Unlock()
+			return c, nil
+		}
+		c.Close()
 	}
 	s.mu.Unlock()
 	nc, err := net.DialTimeout("tcp", s.Address, s.Timeout)
 	if err != nil {
 		return nil, err
 	}
-	return &steadyConn{nc, bufio.NewReader(nc)}, nil
+	return &steadyConn{Conn: nc, in: bufio.NewReader(nc)}, nil
 }
 
 func (c *steadyConn) ask(request string, timeout time.Duration) (status int, again bool, err error) {
