@@ -120,7 +120,7 @@ func (k *Kind) vm(id vmKey) *vm {
 func (k *Kind) openVM(c *config.WasmFilter, id key, s *source, code []byte, built abi.ABI) (made, error) {
 	scope := c.VMID
 	if scope == "" {
-		scope = c.Name
+		scope = proxyabi.Private + c.Name
 	}
 	var tags []proxyabi.Tag
 	for _, t := range c.Tags {

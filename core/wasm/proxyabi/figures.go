@@ -67,7 +67,7 @@ func (p *Plugin) Status() filter.Status {
 	vm := p.vm
 	live, bytes := vm.instances()
 	s := filter.Status{
-		Name: p.o.Name, ABI: "proxy-wasm " + vm.version.String(), VM: vm.o.Scope, Config: filter.ConfigMark(string(p.o.Config)),
+		Name: p.o.Name, ABI: "proxy-wasm " + vm.version.String(), VM: scopeName(vm.o.Scope), Config: filter.ConfigMark(string(p.o.Config)),
 		State: filter.StateServing,
 		Instances: filter.Instances{
 			Live: live, Max: int64(len(vm.shards)) + 1, Made: vm.made.Load(), Discarded: vm.gone.Load(), Recycled: vm.recycled.Load(),

@@ -289,7 +289,7 @@ func (s *Shared) appendRefused(dst []byte) []byte {
 			}
 			dst, head = append(dst, head...), ""
 			var b strings.Builder
-			appendLabel(&b, "scope", scope)
+			appendLabel(&b, "scope", scopeName(scope))
 			b.WriteByte(',')
 			appendLabel(&b, "kind", refusedNames[what])
 			dst = appendName(dst, name, "", b.String(), "")

@@ -152,7 +152,7 @@ func resolveQueue(sh *shard, a []uint64) status {
 	if !ok1 || !ok2 {
 		return statusInvalidMemory
 	}
-	if len(scope) > dataInPlace || len(name) > dataInPlace {
+	if len(scope) > dataInPlace || len(name) > dataInPlace || len(scope) > 0 && scope[0] == Private[0] {
 		return statusNotFound
 	}
 	s := sh.shared

@@ -88,11 +88,9 @@ func speaksRPC(contentType []byte) bool {
 	return len(rest) == 0 || rest[0] == '+' || rest[0] == ';' || rest[0] == ' '
 }
 
-// grpcStatusOf maps an HTTP status (the gRPC documentation's http-grpc-status-mapping).
+// grpcStatusOf maps an HTTP status (the gRPC documentation's http-grpc-status-mapping): what is not in it is unknown, 200 too.
 func grpcStatusOf(status int) int32 {
 	switch status {
-	case 200:
-		return 0
 	case 400:
 		return 13
 	case 401:

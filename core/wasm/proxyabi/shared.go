@@ -1,6 +1,7 @@
 package proxyabi
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -34,6 +35,17 @@ type Shared struct {
 // NewShared makes an empty one.
 func NewShared() *Shared {
 	return &Shared{spaces: map[string]*space{}, queues: map[uint32]*queue{}}
+}
+
+// Private begins the scope of a filter that shares with nobody: no guest can name one that begins so.
+const Private = "\x00"
+
+// scopeName is a scope as people see it.
+func scopeName(scope string) string {
+	if name, private := strings.CutPrefix(scope, Private); private {
+		return "filter " + name
+	}
+	return scope
 }
 
 // ties are what a shard has of what is shared.

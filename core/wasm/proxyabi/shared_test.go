@@ -212,3 +212,22 @@ func TestSharedAllocations(t *testing.T) {
 	f("proxy_set_effective_context", uint64(h.sc.id))
 	f("proxy_set_tick_period_milliseconds", 0)
 }
+
+// A filter that shares with nobody has what it keeps for itself: neither a vm_id that is its name finds it, nor a guest that
+// spells its scope.
+func TestPrivateScope(t *testing.T) {
+	if got := scopeName(Private + "a"); got != "filter a" {
+		t.Error(got)
+	}
+	s := NewShared()
+	own, other := s.enter(Private+"a"), s.enter("a")
+	if own == other {
+		t.Fatal("one scope")
+	}
+	s.register(own, []byte("q"))
+	vm, _ := start(t, newBare().code(), with(s, "b"))
+	sh := vm.shard(0)
+	for _, scope := range []string{"a", Private + "a"} {
+		of(t, sh).want(statusNotFound, "proxy_resolve_shared_queue", scope, "q", outAt)
+	}
+}

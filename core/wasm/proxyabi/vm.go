@@ -21,7 +21,7 @@ import (
 type Options struct {
 	Name      string        // for logs and errors
 	ID        string        // vm_id: what proxy_get_property("plugin_vm_id") gives
-	Scope     string        // whose shared data and queues are seen: the ID, or another name where there is none
+	Scope     string        // whose shared data and queues are seen: the ID, or where there is none Private and a name
 	Config    []byte        // what proxy_on_vm_start finds
 	CPU       time.Duration // budget of one call; 5 ms
 	CPUTotal  time.Duration // of all calls for one exchange; 50 ms
