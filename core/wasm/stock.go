@@ -69,7 +69,10 @@ type Stock struct {
 	closed  bool
 	drained chan struct{} // closed once the stock is closed and nothing is lent out
 	trimmer *time.Timer
-	trims   sync.WaitGroup
+	filling bool // an instance is being made in the background
+
+	background sync.WaitGroup // trims and fills
+
 	pause   time.Duration
 	retryAt time.Time
 	lastErr error
@@ -238,7 +241,7 @@ func (s *Stock) Put(in *Instance) {
 	}
 	s.idle = append(s.idle, idleInstance{in, now})
 	if len(s.idle) > s.o.Min && s.trimmer == nil {
-		s.trims.Add(1)
+		s.background.Add(1)
 		s.trimmer = time.AfterFunc(s.o.TTL, s.trim)
 	}
 	s.mu.Unlock()
@@ -261,12 +264,31 @@ func (s *Stock) remove(in *Instance) {
 	s.nLive.Add(-1)
 	s.mu.Lock()
 	s.vacate()
+	if s.closed || s.filling || len(s.idle) >= s.o.Min || !s.mayMake() {
+		s.mu.Unlock()
+		return
+	}
+	s.filling = true
+	s.live++
+	s.background.Add(1)
+	s.mu.Unlock()
+	go s.fill()
+}
+
+// fill makes an instance in the place of one that was closed, already counted in s.live, so that the next request need not.
+func (s *Stock) fill() {
+	defer s.background.Done()
+	if in, err := s.make(context.Background()); err == nil {
+		s.Put(in)
+	}
+	s.mu.Lock()
+	s.filling = false
 	s.mu.Unlock()
 }
 
 // trim closes what has been idle for TTL, and comes again while there is more than Min.
 func (s *Stock) trim() {
-	defer s.trims.Done()
+	defer s.background.Done()
 	s.mu.Lock()
 	var old []idleInstance
 	limit := time.Now().Add(-s.o.TTL)
@@ -278,7 +300,7 @@ func (s *Stock) trim() {
 	s.idle = slices.Delete(s.idle, 0, n)
 	s.live -= n
 	if !s.closed && len(s.idle) > s.o.Min {
-		s.trims.Add(1)
+		s.background.Add(1)
 		s.trimmer = time.AfterFunc(max(s.idle[0].since.Sub(limit), time.Millisecond), s.trim)
 	} else {
 		s.trimmer = nil
@@ -302,7 +324,7 @@ func (s *Stock) Close(ctx context.Context) error {
 		s.dequeue().give(nil, fmt.Errorf("stock of %s is %w", s.m.o.Name, errClosed))
 	}
 	if s.trimmer != nil && s.trimmer.Stop() {
-		s.trims.Done()
+		s.background.Done()
 	}
 	s.trimmer = nil
 	s.checkDrained()
@@ -311,7 +333,7 @@ func (s *Stock) Close(ctx context.Context) error {
 		i.in.Close()
 		s.nLive.Add(-1)
 	}
-	s.trims.Wait()
+	s.background.Wait()
 	select {
 	case <-s.drained:
 		return nil
